@@ -1,0 +1,68 @@
+"""Batches for training: a feed says which images step N sees, as a pure function of (seed, N)."""
+
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from aejax import rng
+from aejax.errors import UserError
+
+Order = Any
+Pixels = TypeVar("Pixels", Array, np.ndarray)
+
+
+class Feed(NamedTuple):
+    """A whole dataset on the devices, shuffled anew in each epoch; the last incomplete batch of an epoch is left out.
+
+    Attributes:
+      images: uint8 (n, height, width, channels), a copy on every device of the mesh.
+      batch_size: images per step over all devices.
+      mesh: the devices, along the axis "data".
+    """
+
+    images: Array
+    batch_size: int
+    mesh: Mesh
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.images) // self.batch_size
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return self.images.shape[1:]
+
+    def order(self, root: Array, epoch: Array) -> Order:
+        """The epoch's order, which `batch` reads: int32 (steps_per_epoch, batch_size). Traced."""
+        permutation = jax.random.permutation(rng.stream(root, "shuffle", epoch), len(self.images))
+        return permutation[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, -1)
+
+    def batch(self, images: Array, order: Order, index: Array) -> Array:
+        """Step `index` of the epoch: float32 (batch_size, height, width, channels) in [0, 1], split over the mesh.
+
+        `images` is the feed's own field, passed as an argument so that no compiled program holds it as a constant.
+        """
+        split = NamedSharding(self.mesh, PartitionSpec("data"))
+        rows = jax.lax.with_sharding_constraint(order[index], split)
+        return as_float(images[rows])
+
+
+def device_feed(images: np.ndarray, batch_size: int, mesh: Mesh) -> Feed:
+    """Puts uint8 images (n, height, width, channels) on the mesh's devices.
+
+    Raises:
+      UserError: if there are fewer images than a batch holds, or the devices do not divide the batch.
+    """
+    if batch_size > len(images):
+        raise UserError(f"--batch-size {batch_size} is more than the {len(images)} training images: lower it")
+    if batch_size % mesh.size:
+        raise UserError(f"--batch-size {batch_size} cannot be split over {mesh.size} devices: change one of the two")
+    return Feed(jax.device_put(images, NamedSharding(mesh, PartitionSpec())), batch_size, mesh)
+
+
+def as_float(images: Pixels) -> Pixels:
+    """uint8 in 0 ... 255 -> float32 in [0, 1], by numpy or JAX as the argument is."""
+    return images.astype(np.float32) / np.float32(255)

@@ -1,0 +1,127 @@
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aejax.data import preparation, records
+from aejax.errors import UserError
+
+
+def png(array: np.ndarray) -> io.BytesIO:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return io.BytesIO(file.getvalue())
+
+
+def write_dataset(data_dir: Path, features: dict[str, Any], examples: list[dict[str, Any]]) -> records.Prepared:
+    """Writes the dataset "toy" with one split, by a builder of plain tfds."""
+    import tensorflow_datasets as tfds
+
+    class Toy(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+        VERSION = tfds.core.Version("1.0.0")
+        name = "toy"
+
+        def _info(self) -> Any:
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager: object) -> dict[str, Any]:
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+            yield from enumerate(examples)
+
+    Toy(data_dir=data_dir).download_and_prepare(file_format="array_record")
+    prepared = records.find("toy", data_dir)
+    assert prepared is not None
+    return prepared
+
+
+def test_images_without_labels(tmp_path: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    images = np.random.default_rng(0).integers(0, 256, (7, 6, 5, 3), np.uint8)
+    features = {"image": tfds.features.Image(shape=(6, 5, 3))}
+    prepared = write_dataset(tmp_path, features, [{"image": png(image)} for image in images])
+    decoded, labels = records.decode(prepared, "train", None)
+    assert labels is None
+    assert decoded.dtype == np.uint8
+    assert sorted(image.tobytes() for image in decoded) == sorted(image.tobytes() for image in images)
+
+
+def test_images_of_several_sizes_need_an_image_size(tmp_path: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    examples = [{"image": png(np.full((4 + i, 5, 3), 40 * i, np.uint8))} for i in range(3)]
+    prepared = write_dataset(tmp_path, {"image": tfds.features.Image(shape=(None, None, 3))}, examples)
+    with pytest.raises(UserError, match="differ in size"):
+        records.decode(prepared, "train", None)
+    images, _ = records.decode(prepared, "train", 8)
+    assert images.shape == (3, 8, 8, 3)
+    assert sorted(images.mean((1, 2, 3))) == [0, 40, 80]
+
+
+def test_dataset_without_images_is_refused(tmp_path: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    prepared = write_dataset(tmp_path, {"text": tfds.features.Text()}, [{"text": "a"}])
+    with pytest.raises(UserError, match="no feature 'image'"):
+        records.decode(prepared, "train", None)
+
+
+def test_newest_complete_version_is_found(tmp_path: Path, mnist: dict[str, np.ndarray]) -> None:
+    folder = preparation.prepare("mnist", tmp_path).folder
+    for version in ("3.0.9", "3.0.10"):
+        shutil.copytree(folder, folder.parent / version)
+    (folder.parent / "9.0.0").mkdir()
+    shutil.copytree(folder, folder.parent / "9.9.9.incomplete")
+    found = records.find("mnist", tmp_path)
+    assert found is not None
+    assert found.folder.name == "3.0.10"
+    assert records.names(tmp_path) == ["mnist"]
+    assert records.find("absent", tmp_path) is None
+
+
+def test_dataset_with_configurations(tmp_path: Path, mnist: dict[str, np.ndarray]) -> None:
+    folder = preparation.prepare("mnist", tmp_path).folder
+    shutil.copytree(folder, tmp_path / "emnist" / "letters" / "3.0.1")
+    assert records.names(tmp_path) == ["emnist/letters", "mnist"]
+    found = records.find("emnist/letters", tmp_path)
+    assert found is not None
+    assert found.shard_lengths == {"train": [30], "test": [12]}
+
+
+def test_tensorflow_format_is_refused_with_the_remedy(tmp_path: Path, mnist: dict[str, np.ndarray]) -> None:
+    path = preparation.prepare("mnist", tmp_path).folder / "dataset_info.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "fileFormat": "tfrecord"}))
+    with pytest.raises(UserError, match="tfds convert_format"):
+        records.find("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "garbage"])
+def test_damaged_records_are_a_user_error(tmp_path: Path, mnist: dict[str, np.ndarray], damage: str) -> None:
+    prepared = preparation.prepare("mnist", tmp_path)
+    (path,) = prepared.folder.glob("*train*")
+    if damage == "truncate":
+        os.truncate(path, path.stat().st_size // 2)
+    elif damage == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(os.urandom(path.stat().st_size))
+    with pytest.raises(UserError, match="remove that folder"):
+        records.decode(prepared, "train", None)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"splits": [{}]}', '{"splits": 3}'])
+def test_damaged_description_is_a_user_error(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "toy" / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text(content)
+    with pytest.raises(UserError, match="remove that folder"):
+        records.find("toy", tmp_path)
