@@ -1,0 +1,37 @@
+"""From the command line to an experiment's main function, and from its errors to one line and an exit status."""
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+
+from aejax.errors import UserError
+from aejax.training.interruption import Interrupted
+from aejax.training.loop import NonFiniteError
+
+Config = TypeVar("Config")
+
+
+def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
+    """Parses the command line into the dataclass, whose docstrings are the help, and runs `main`.
+
+    Exit status: 0; 1 where training diverged; 2 for bad input; 128 + the signal's number where it was interrupted. All
+    but 0 with one line on stderr and no traceback, which is kept for bugs.
+    """
+    try:
+        main(tyro.cli(config_class))
+    except UserError as error:
+        _exit(f"error: {error}", 2)
+    except NonFiniteError as error:
+        _exit(f"error: {error}", 1)
+    except Interrupted as stop:
+        _exit(f"stopped by {stop} with a checkpoint; the same command goes on from there", 128 + stop.signal_number)
+    except KeyboardInterrupt:
+        _exit("stopped; the same command goes on from the latest checkpoint", 128 + signal.SIGINT)
+
+
+def _exit(message: str, status: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,73 @@
+"""The lesson's convolutional encoder and decoder, and the autoencoder that joins them."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+from jax import Array
+
+from aejax.errors import UserError
+from aejax.nn.layers import Conv, ConvMaxPool, Lowering, UpsampleConv, from_batch_minor, to_batch_minor
+
+
+def check_image_size(height: int, width: int) -> None:
+    """Raises UserError for images that the encoder and decoder together do not give back in their own size."""
+    if height % 8 != 4 or width % 8 != 4 or min(height, width) < 12:
+        near = max(12, 8 * (max(height, width) // 8) - 4)
+        raise UserError(
+            f"this network needs images whose height and width are 12, 20, 28, 36 or further such steps of 8, not "
+            f"{height} x {width}: resize them with --image-size {near} or --image-size {near + 8}"
+        )
+
+
+class ConvEncoder(nn.Module):
+    """Images to latents: 3x3 convolutions with ReLU, each followed by 2x2 max-pooling; the last pooling is padded by 1.
+
+    (batch, height, width, channels) -> (batch, h, w, widths[-1]); with three layers 28 -> 14 -> 7 -> 4.
+    """
+
+    widths: Sequence[int] = (16, 8, 8)
+    lowering: Lowering = "auto"
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        x = to_batch_minor(images)
+        for width in self.widths[:-1]:
+            x = ConvMaxPool(width, lowering=self.lowering)(x)
+        x = ConvMaxPool(self.widths[-1], pool_padding=1, lowering=self.lowering)(x)
+        return from_batch_minor(x)
+
+
+class ConvDecoder(nn.Module):
+    """Latents to logits of Bernoulli pixels: convolution, ReLU, nearest upsampling, three times, and an image layer.
+
+    (batch, h, w, latent channels) -> (batch, 8 h - 4, 8 w - 4, channels); 4 -> 8 -> 16 -> 14 (unpadded) -> 28.
+    """
+
+    channels: int = 1
+    widths: Sequence[int] = (8, 8, 16)
+    lowering: Lowering = "auto"
+
+    @nn.compact
+    def __call__(self, latents: Array) -> Array:
+        first, second, third = self.widths
+        x = to_batch_minor(latents)
+        x = nn.relu(Conv(first, lowering=self.lowering)(x))
+        x = nn.relu(UpsampleConv(second, lowering=self.lowering)(x))
+        x = nn.relu(UpsampleConv(third, padding="VALID", lowering=self.lowering)(x))
+        return from_batch_minor(UpsampleConv(self.channels, lowering=self.lowering)(x))
+
+
+class ConvAutoencoder(nn.Module):
+    """Images to logits of the same shape: (batch, height, width, channels), height and width of the form 8 k + 4."""
+
+    channels: int = 1
+    encoder_widths: Sequence[int] = (16, 8, 8)
+    decoder_widths: Sequence[int] = (8, 8, 16)
+    lowering: Lowering = "auto"
+
+    def setup(self) -> None:
+        self.encoder = ConvEncoder(self.encoder_widths, self.lowering)
+        self.decoder = ConvDecoder(self.channels, self.decoder_widths, self.lowering)
+
+    def __call__(self, images: Array) -> Array:
+        return self.decoder(self.encoder(images))

@@ -1,0 +1,20 @@
+"""Named streams of randomness: the only place where keys are made.
+
+A run has one root key, from its seed. Every use of randomness folds in its own name and the step, so no two uses share a
+key and the randomness of step N depends on (seed, N) alone: a resumed run draws what an uninterrupted one would have.
+"""
+
+import zlib
+
+import jax
+from jax import Array
+
+
+def root_key(seed: int) -> Array:
+    """The run's root key, a typed key of shape ()."""
+    return jax.random.key(seed)
+
+
+def stream(root: Array, name: str, step: int | Array = 0) -> Array:
+    """The key of the stream `name` ("noise", "shuffle", "initialisation", ...) at `step`, which may be traced."""
+    return jax.random.fold_in(jax.random.fold_in(root, zlib.crc32(name.encode())), step)

@@ -1,0 +1,82 @@
+"""What every experiment's configuration has in common."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aejax.errors import UserError
+
+
+def at_least(minimum: float, default: Any) -> Any:
+    """A field whose value must not be less than `minimum`."""
+    return dataclasses.field(default=default, metadata={"minimum": minimum})
+
+
+def above(bound: float, default: Any) -> Any:
+    """A field whose value must be finite and greater than `bound`."""
+    return dataclasses.field(default=default, metadata={"above": bound})
+
+
+def place(default: Any) -> Any:
+    """A field that says where a run finds or leaves things, not what it computes: it may differ when a run resumes."""
+    return dataclasses.field(default=default, metadata={"place": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Options of every experiment; an experiment's own class adds its own.
+
+    Raises:
+      UserError: at construction, for a value out of bounds.
+    """
+
+    dataset: str = "mnist"
+    """mnist, fashion_mnist, cifar10, digits (no download), a tfds dataset prepared in --data-dir, or an .npz file"""
+    image_size: int | None = at_least(1, None)
+    """resize images to this many pixels square; None: the dataset's own size"""
+    seed: int = at_least(0, 0)
+    """root of all randomness: initialisation, shuffling, noise"""
+    devices: int = dataclasses.field(default=0, metadata={"minimum": 0, "place": True})
+    """devices to split each batch over; 0: all GPUs or TPU cores, or one device per CPU core"""
+    data_dir: Path | None = place(None)
+    """the tensorflow-datasets folder; None: $TFDS_DATA_DIR or ~/tensorflow_datasets"""
+    raw_dir: Path | None = place(None)
+    """a folder with the dataset's official raw files, to prepare it from"""
+    runs: Path = place(Path("runs"))
+    """the folder that holds all runs"""
+    name: str = place("")
+    """the run's folder, <runs>/<experiment>/<name>; empty: <dataset>-seed<seed>. Started again, a run resumes"""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        if any(separator in self.name for separator in "/\\") or self.name in (".", ".."):
+            raise UserError(f"--name must be a plain folder name, not {self.name!r}")
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """The options that decide what is computed, as JSON values."""
+    return {
+        field.name: _as_json(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if not field.metadata.get("place")
+    }
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    option = "--" + field.name.replace("_", "-")
+    for number in value if isinstance(value, tuple) else (value,):
+        if number is None:
+            continue
+        if "minimum" in field.metadata and number < field.metadata["minimum"]:
+            raise UserError(f"{option} must be at least {field.metadata['minimum']}, not {number}")
+        if "above" in field.metadata and not (number > field.metadata["above"] and math.isfinite(number)):
+            raise UserError(f"{option} must be a finite number above {field.metadata['above']}, not {number}")
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,39 @@
+"""The devices that a run uses, as a mesh."""
+
+import contextlib
+import os
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from aejax.errors import UserError
+
+# Fewer images per CPU device than this, and the work per step no longer pays for the threads' meeting.
+_IMAGES_PER_CPU_DEVICE = 64
+
+
+def make_mesh(devices: int, batch_size: int) -> Mesh:
+    """A mesh of this machine's devices along the axis "data", over which batches are split.
+
+    Args:
+      devices: how many to use. 0 chooses: all GPUs or TPU cores, or on a CPU one device per core, as long as they divide
+        the batch and each gets at least 64 images of it.
+      batch_size: images per step over all devices.
+
+    Raises:
+      UserError: if there are not as many devices, or they do not divide the batch.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Once something has used JAX, the devices are what they are.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", max(cores, devices))
+    local = jax.local_devices()
+    if devices > len(local):
+        raise UserError(f"--devices {devices}: this machine has {len(local)} ({local[0].platform}); ask for fewer")
+    if devices and batch_size % devices:
+        raise UserError(f"--batch-size {batch_size} cannot be split over --devices {devices}: change one of the two")
+    if not devices:
+        most = min(cores, batch_size // _IMAGES_PER_CPU_DEVICE) if local[0].platform == "cpu" else len(local)
+        devices = max(n for n in range(1, max(1, most) + 1) if batch_size % n == 0)
+    return Mesh(np.array(local[:devices]), ("data",))

@@ -1,0 +1,73 @@
+"""Metrics and pictures by step: metrics.jsonl, and the same for TensorBoard."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class MetricsLog:
+    """Appends to <path>/metrics.jsonl and <path>/tensorboard.
+
+    A line is {"step", "epoch", "split", metric: value, ...}; a value that is not finite is null.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path / "metrics.jsonl"
+        self._events = path / "tensorboard"
+        self._writer: Any = None
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records so far, in the order of their steps; a last line cut short by a crash is left out."""
+        try:
+            lines = self._file.read_text().split("\n")
+        except FileNotFoundError:
+            return []
+        # What follows the last newline was never completely written.
+        return [json.loads(line) for line in lines[:-1]]
+
+    def rewind(self, step: int) -> None:
+        """Drops the records after `step`, which training resumed from `step` will write again."""
+        kept = [record for record in self.records() if record["step"] <= step]
+        partial = self._file.with_name(".metrics.jsonl.tmp")
+        partial.write_text("".join(_line(record) for record in kept))
+        partial.replace(self._file)
+        from tensorboardX import SummaryWriter  # here, since `--help` need not pay for it
+
+        self.close()
+        self._writer = SummaryWriter(str(self._events), purge_step=step + 1)
+
+    def write(self, step: int, epoch: int, splits: Mapping[str, Mapping[str, float]]) -> None:
+        """Appends one record per split."""
+        records: Sequence[dict[str, Any]] = [
+            {"step": step, "epoch": epoch, "split": split, **{k: _finite(v) for k, v in metrics.items()}}
+            for split, metrics in splits.items()
+        ]
+        with self._file.open("a") as file:
+            file.write("".join(_line(record) for record in records))
+        for split, metrics in splits.items():
+            for name, value in metrics.items():
+                self._writer.add_scalar(f"{name}/{split}", value, step)
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """For TensorBoard alone: what depends on the machine, such as speed."""
+        self._writer.add_scalar(name, value, step)
+
+    def picture(self, name: str, image: np.ndarray, step: int) -> None:
+        """For TensorBoard: uint8 (height, width, 3)."""
+        self._writer.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

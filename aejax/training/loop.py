@@ -1,0 +1,177 @@
+"""The training loop: compiled chunks of steps, then evaluation and a checkpoint after each epoch."""
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from aejax import rng
+from aejax.data.feeds import Feed, Order
+from aejax.methods.method import Method, State
+from aejax.training import batches
+from aejax.training.interruption import Interrupted, on_request
+from aejax.training.runs import Run
+
+# Python wakes this often, in seconds, to move the bar and to see whether it is asked to stop.
+_CHUNK_SECONDS = 1.0
+_FIRST_CHUNK = 8
+
+
+class NonFiniteError(Exception):
+    """A metric became NaN or infinite; the message says at which step and which checkpoint is the last good one."""
+
+
+class Progress(NamedTuple):
+    """What training carries from step to step, and what a checkpoint holds.
+
+    Attributes:
+      state: the method's own.
+      sums: of each metric over the steps of the epoch so far, scalars.
+      failed: int32 (), the step whose metrics were not finite, or -1.
+    """
+
+    state: State
+    sums: dict[str, Array]
+    failed: Array
+
+
+Steps = Callable[[Progress, Array, Order, Array, np.int32, np.int32], Progress]
+
+
+def fit(
+    method: Method,
+    feed: Feed,
+    run: Run,
+    *,
+    epochs: int,
+    seed: int,
+    evaluations: Mapping[str, np.ndarray],
+    on_epoch: Callable[[State, int], None] | None = None,
+) -> State:
+    """Trains, from the run's latest checkpoint if it has one.
+
+    Args:
+      method: what is learnt.
+      feed: the training images.
+      run: where metrics and checkpoints go. Metrics of the split "train" are means over the epoch's steps as they went.
+      epochs: in all, those of earlier starts included.
+      seed: root of all randomness.
+      evaluations: by the name of the split, uint8 images (n, height, width, channels) to evaluate after each epoch. The
+        lowest "loss" on the first one marks the best checkpoint.
+      on_epoch: called as (state, step) after each epoch, to draw pictures.
+
+    Returns:
+      The state after the last epoch.
+
+    Raises:
+      NonFiniteError: at the first step with a NaN or infinite metric; the checkpoints stay as they are.
+      Interrupted: after Ctrl-C or SIGTERM, with everything saved.
+    """
+    root = rng.root_key(seed)
+    replicated = NamedSharding(feed.mesh, PartitionSpec())
+    initial = jax.jit(functools.partial(start, method, feed), out_shardings=replicated)
+    step, progress = run.checkpoints.restore(_abstract(initial, root, replicated)) or (0, initial(root))
+    run.log.rewind(step)
+
+    per_epoch = feed.steps_per_epoch
+    last_step = epochs * per_epoch
+    if step:
+        what = "complete" if step >= last_step else "resuming"
+        print(f"{run.path}: {what}, at step {step} of {last_step}", file=sys.stderr)
+    order_of = jax.jit(feed.order, out_shardings=replicated)
+    steps = compile_steps(method, feed)
+    evaluate = batches.over_images(method.evaluate, feed.mesh)
+    chunk = _FIRST_CHUNK
+
+    with on_request() as request, tqdm(total=last_step, initial=step, unit="step", disable=step >= last_step) as bar:
+        while step < last_step:
+            epoch = step // per_epoch
+            end = (epoch + 1) * per_epoch
+            order = order_of(root, epoch)
+            bar.set_description(f"epoch {epoch + 1}/{epochs}")
+            while step < end and request.signal_number is None:
+                count, began = min(chunk, end - step), time.perf_counter()
+                progress = steps(progress, feed.images, order, root, np.int32(step), np.int32(count))
+                failed = int(progress.failed)
+                seconds = time.perf_counter() - began
+                if failed >= 0:
+                    raise NonFiniteError(_non_finite(run, failed, seed))
+                step += count
+                bar.update(count)
+                run.log.scalar("images_per_second", count * feed.batch_size / seconds, step)
+                chunk = max(1, int(count * _CHUNK_SECONDS / seconds))
+            if step < end:
+                run.checkpoints.save(step, progress, None)
+                run.checkpoints.wait()
+                raise Interrupted(request.signal_number or 0, step)
+
+            metrics = {"train": {name: float(total) / per_epoch for name, total in progress.sums.items()}}
+            for split, images in evaluations.items():
+                values = evaluate(progress.state, images)
+                metrics[split] = {name: float(v.mean(dtype=np.float64)) for name, v in values.items()}
+            run.log.write(step, epoch + 1, metrics)
+            judged_by = metrics[next(iter(evaluations), "train")]["loss"]
+            run.checkpoints.save(step, progress, judged_by)
+            bar.set_postfix({split: f"{values['loss']:.5g}" for split, values in metrics.items()})
+            if on_epoch is not None:
+                on_epoch(progress.state, step)
+    run.checkpoints.wait()
+    return progress.state
+
+
+def start(method: Method, feed: Feed, root: Array) -> Progress:
+    """The progress before step 0. Traced."""
+    images = jnp.zeros((feed.batch_size, *feed.image_shape))
+    state = method.init(rng.stream(root, "initialisation"), images)
+    # A weakly typed state would become strongly typed in the first step, and the second would be compiled anew.
+    state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype) if x.weak_type else x, state)
+    metrics = jax.eval_shape(method.step, state, images, root)[1]
+    return Progress(state, {name: jnp.zeros((), m.dtype) for name, m in metrics.items()}, jnp.int32(-1))
+
+
+def compile_steps(method: Method, feed: Feed) -> Steps:
+    """Compiled once for any number of steps: (progress, feed.images, order, root, step, count) -> progress.
+
+    Takes steps `step` ... `step + count - 1`, which must lie in one epoch, whose order is `order`; stops early at a
+    step with a metric that is not finite. The progress passed in is donated: its memory holds the result.
+    """
+
+    def steps(progress: Progress, images: Array, order: Order, root: Array, step: Array, count: Array) -> Progress:
+        first = step % feed.steps_per_epoch
+        progress = progress._replace(sums=jax.tree.map(lambda s: jnp.where(first == 0, 0, s), progress.sums))
+
+        def more(carry: tuple[Array, Progress]) -> Array:
+            return (carry[0] < count) & (carry[1].failed < 0)
+
+        def one(carry: tuple[Array, Progress]) -> tuple[Array, Progress]:
+            i, (state, sums, _) = carry
+            batch = feed.batch(images, order, first + i)
+            state, metrics = method.step(state, batch, rng.stream(root, "step", step + i))
+            finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
+            sums = {name: sums[name] + value for name, value in metrics.items()}
+            return i + 1, Progress(state, sums, jnp.where(finite, -1, step + i))
+
+        return jax.lax.while_loop(more, one, (jnp.int32(0), progress))[1]
+
+    return jax.jit(steps, donate_argnums=0, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))
+
+
+def _abstract(initial: Callable[[Array], Progress], root: Array, sharding: NamedSharding) -> Progress:
+    shapes = jax.eval_shape(initial, root)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+
+def _non_finite(run: Run, step: int, seed: int) -> str:
+    kept = run.checkpoints.steps()
+    good = f"the last good checkpoint, of step {max(kept)}, is kept" if kept else "no checkpoint had been saved before"
+    return (
+        f"a metric was NaN or infinite at step {step} of seed {seed} in {run.path}; {good}; try a lower --learning-rate"
+    )

@@ -1,0 +1,53 @@
+"""A run's final figures: a table on the terminal, and summary.json with what is needed to repeat them."""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+Table = Mapping[str, Mapping[str, float]]
+
+
+def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Means of metrics given one value per example."""
+    return {name: float(np.mean(v, dtype=np.float64)) for name, v in values.items()}
+
+
+def environment(mesh: Mesh) -> dict[str, Any]:
+    """What a figure depends on besides its configuration: the devices and versions it was computed with."""
+    device = mesh.devices.flat[0]
+    return {
+        "devices": f"{mesh.size} x {device.platform} ({device.device_kind})",
+        "jax": jax.__version__,
+        "python": sys.version.split()[0],
+        "finished": time.strftime("%Y-%m-%d"),
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def peak_memory_mib() -> int:
+    """The process's largest resident size so far, in MiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
+
+
+def markdown(table: Mapping[str, Mapping[str, str]], corner: str = "") -> str:
+    """Rows of named cells as a Markdown table, aligned so that it also reads well on a terminal."""
+    columns = list(dict.fromkeys(name for row in table.values() for name in row))
+    lines = [[corner, *columns], *([name, *(row.get(c, "") for c in columns)] for name, row in table.items())]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
+    rule = ["-" * width for width in widths]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in [lines[0], rule, *lines[1:]]
+    )
+
+
+def decimal(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:#.4g}".rstrip(".")

@@ -1,0 +1,112 @@
+"""A run's folder, <runs>/<experiment>/<name>/.
+
+It holds config.json, metrics.jsonl, checkpoints/, figures/, tensorboard/ and, in the end, summary.json.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+from jax.sharding import Mesh
+from matplotlib.figure import Figure
+
+from aejax import plots
+from aejax.errors import UserError
+from aejax.training import report
+from aejax.training.checkpoints import Checkpoints
+from aejax.training.config import RunConfig, identity
+from aejax.training.logging import MetricsLog
+
+
+class Run:
+    """An open run. Made by `open_run`.
+
+    Attributes:
+      path: the run's folder.
+      checkpoints: what training resumes from.
+      log: metrics and pictures by step.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = Checkpoints(path / "checkpoints")
+        self.log = MetricsLog(path)
+
+    def figure(self, name: str, figure: Figure) -> None:
+        """Saves figures/<name>.png."""
+        plots.save(figure, self.path / "figures" / f"{name}.png")
+
+    def finish(self, config: RunConfig, mesh: Mesh, splits: report.Table) -> None:
+        """Writes summary.json, draws figures/learning_curves.png and prints the metrics of each split."""
+        write_json(
+            self.path / "summary.json",
+            {"config": identity(config), "environment": report.environment(mesh), "splits": splits},
+        )
+        curves = [name for name in ("bce", "mse") if any(name in record for record in self.log.records())]
+        self.figure("learning_curves", plots.learning_curves(self.log.records(), curves or "loss"))
+        cells = {split: {k: report.decimal(v) for k, v in metrics.items()} for split, metrics in splits.items()}
+        print(report.markdown(cells, "split"))
+        print(f"figures, metrics and checkpoints: {self.path}")
+
+
+@contextlib.contextmanager
+def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
+    """Opens the run's folder, made if it is not there, for this process alone.
+
+    Raises:
+      UserError: if the folder cannot be written, is in use, or holds a run of another configuration.
+    """
+    name = config.name or f"{Path(config.dataset).name.replace('/', '-')}-seed{config.seed}"
+    path = config.runs.expanduser() / experiment / name
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path / ".lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"{path} is in use by another process: wait for it, or choose another --name") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
+    with lock:
+        _claim(path, identity(config))
+        run = Run(path)
+        try:
+            yield run
+        finally:
+            run.log.close()
+            run.checkpoints.close()
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON file, whole or not at all."""
+    partial = path.with_name(f".{path.name}.tmp")
+    partial.write_text(json.dumps(values, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _claim(path: Path, wanted: dict[str, Any]) -> None:
+    file = path / "config.json"
+    if not file.exists():
+        if (path / "metrics.jsonl").exists() or (path / "checkpoints").exists():
+            raise UserError(f"{path} holds a run without its config.json: choose another --name")
+        try:
+            write_json(file, wanted)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
+        return
+    try:
+        found = json.loads(file.read_text())
+        differences = [
+            f"{key}={found.get(key)!r}, not {wanted.get(key)!r}"
+            for key in {**wanted, **found}
+            if found.get(key) != wanted.get(key)
+        ]
+    except (OSError, ValueError, AttributeError):
+        raise UserError(f"{file} is damaged: choose another --name, or remove {path}") from None
+    if differences:
+        raise UserError(f"{path} holds a run with {'; '.join(differences)}: choose another --name, or remove it")
+    if not os.access(path, os.W_OK):
+        raise UserError(f"{path} cannot be written: choose another folder with --runs")

@@ -1,0 +1,210 @@
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from aejax import plots
+
+
+def pictures(n: int, h: int = 28, w: int = 28, c: int = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((n, h, w, c), np.float32)
+
+
+def levels(images: np.ndarray) -> np.ndarray:
+    return np.rint(255 * images).astype(np.uint8)
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def record(epoch: int, split: str, **values: float | None) -> dict:
+    return {"epoch": epoch, "step": 210 * epoch, "split": split, **values}
+
+
+def curves(*splits: str, epochs: int = 5) -> list[dict]:
+    return [
+        record(e, split, bce=0.1 + 0.1 / e + 0.01 * i, mse=10.0 ** (-e / 2), psnr=1.0 + 5 * e, ssim=0.1 * e)
+        for e in range(1, epochs + 1)
+        for i, split in enumerate(splits)
+    ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    n=st.integers(1, 9), h=st.integers(1, 6), w=st.integers(1, 6), c=st.sampled_from([1, 3]), columns=st.integers(1, 6)
+)
+def test_tile_places_every_pixel_exactly(n: int, h: int, w: int, c: int, columns: int) -> None:
+    images = pictures(n, h, w, c)
+    mosaic = plots.tile(images, columns)
+    lines = -(-n // columns)
+    assert mosaic.dtype == np.uint8
+    assert mosaic.shape == (lines * (h + 1) - 1, columns * (w + 1) - 1, 3)
+    rest = np.ones(mosaic.shape[:2], bool)
+    for i in range(n):
+        place = np.s_[i // columns * (h + 1) :, i % columns * (w + 1) :]
+        assert (mosaic[place][:h, :w] == levels(images[i])).all()
+        rest[place][:h, :w] = False
+    assert (mosaic[rest] == 255).all()
+
+
+def test_tile_clips_and_paints_nan_black() -> None:
+    images = np.array([-1, 2, np.nan, np.inf], np.float32).reshape(1, 2, 2, 1)
+    assert plots.tile(images, 1)[..., 0].tolist() == [[0, 255], [0, 255]]
+
+
+@pytest.mark.parametrize("title", [None, "Denoiser, MNIST held-out"])
+@pytest.mark.parametrize("n", [1, 3, 10, 16])
+def test_image_grid_draws_every_pixel_as_a_whole_square(n: int, title: str | None) -> None:
+    rows = {"input": pictures(n, seed=1), "reconstruction": pictures(n, c=3, seed=2)}
+    figure = plots.image_grid(rows, title)
+    drawn = pixels(figure)
+    assert drawn.shape[:2] == tuple(np.rint(figure.get_size_inches()[::-1] * plots.DPI).astype(int))
+    box = figure.axes[0].get_window_extent()
+    left, top = round(box.x0), round(drawn.shape[0] - box.y1)
+    scale = (round(box.width) - 4 * (n - 1)) // (28 * n)
+    assert scale >= 2
+    for i, images in enumerate(rows.values()):
+        for j in range(n):
+            y, x = top + i * (28 * scale + 4), left + j * (28 * scale + 4)
+            expected = np.broadcast_to(levels(images[j]), (28, 28, 3)).repeat(scale, 0).repeat(scale, 1)
+            np.testing.assert_array_equal(drawn[y : y + 28 * scale, x : x + 28 * scale], expected)
+    if n >= 10:
+        assert 800 <= drawn.shape[1] <= 1200
+
+
+def test_image_grid_labels_rows_in_order_and_inside_the_figure() -> None:
+    names = ["input", "a rather long label for a row of pictures", "two\nlines"]
+    figure = plots.image_grid({name: pictures(12) for name in names}, title="A title")
+    texts = figure.axes[0].texts
+    assert [text.get_text() for text in texts] == [*names, "A title"]
+    heights = []
+    for text in texts:
+        box = text.get_window_extent(FigureCanvasAgg(figure).get_renderer())
+        assert box.x0 >= 0
+        assert box.y1 <= figure.bbox.y1
+        heights.append(box.y0)
+    assert heights[0] > heights[1] > heights[2]
+
+
+def test_image_grid_enlarges_a_smaller_row() -> None:
+    small, large = pictures(4, 14, 14), pictures(4)
+    drawn = pixels(plots.image_grid({"low": small, "high": large}))
+    enlarged = pixels(plots.image_grid({"low": small.repeat(2, 1).repeat(2, 2), "high": large}))
+    np.testing.assert_array_equal(drawn, enlarged)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (2, 28, 28, 2), (2, 0, 28, 1)])
+def test_other_shapes_are_refused_by_name(shape: tuple[int, ...]) -> None:
+    message = str(shape).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(ValueError, match=message):
+        plots.image_grid({"input": np.zeros(shape, np.float32)})
+    with pytest.raises(ValueError, match=message):
+        plots.tile(np.zeros(shape, np.float32), 4)
+
+
+def test_rows_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(3, 28, 28, 3\).*\(4, 28, 28, 3\)"):
+        plots.image_grid({"a": pictures(3), "b": pictures(4)})
+    with pytest.raises(ValueError, match=r"\(3, 20, 28, 3\)"):
+        plots.image_grid({"a": pictures(3), "b": pictures(3, 20)})
+    with pytest.raises(ValueError, match="at least one row"):
+        plots.image_grid({})
+    with pytest.raises(ValueError, match=r"\(0, 28, 28, 3\)"):
+        plots.image_grid({"a": pictures(0)})
+    with pytest.raises(ValueError, match="columns 0"):
+        plots.tile(pictures(3), 0)
+    with pytest.raises(ValueError, match="uint8"):
+        plots.tile(levels(pictures(3)), 2)
+
+
+def test_learning_curves_draw_the_records() -> None:
+    metrics = curves("train", "held_out")
+    figure = plots.learning_curves(metrics[::-1], y=["bce", "psnr"], x="step")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["mean BCE (nats per pixel)", "PSNR (dB)"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["train", "held-out"]
+    for axes, name in zip(figure.axes, ["bce", "psnr"], strict=True):
+        assert axes.get_xlabel() == "step"
+        for line, split in zip(axes.lines, ["train", "held_out"], strict=True):
+            expected = [(r["step"], r[name]) for r in metrics if r["split"] == split]
+            np.testing.assert_allclose(line.get_xydata(), expected)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.1200", "0.1300"]
+    assert pixels(figure).std() > 0
+
+
+def test_only_a_range_of_more_than_a_decade_is_logarithmic() -> None:
+    figure = plots.learning_curves(curves("train"), y=["bce", "mse", "psnr", "ssim"])
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "log", "linear", "linear"]
+    negative = [record(1, "train", elbo=-100.0), record(2, "train", elbo=-1.0)]
+    assert plots.learning_curves(negative, y="elbo").axes[0].get_yscale() == "linear"
+
+
+def test_nan_absent_values_and_absent_splits_are_left_out() -> None:
+    metrics = [
+        record(1, "train", bce=0.3),
+        record(2, "train", bce=float("nan")),
+        record(3, "train", bce=0.2),
+        record(4, "train", bce=float("inf")),
+        record(3, "held_out", bce=None),
+        record(3, "test", mse=0.1),
+    ]
+    figure = plots.learning_curves(metrics, y=["bce", "mse", "nowhere"])
+    bce, mse, nowhere = figure.axes
+    assert [len(axes.lines) for axes in figure.axes] == [1, 1, 0]
+    np.testing.assert_array_equal(bce.lines[0].get_ydata(), [0.3, np.nan, 0.2, np.nan])
+    assert [text.get_text() for text in bce.texts] == ["0.2000"]
+    assert mse.lines[0].get_marker() == "o"
+    assert nowhere.get_ylabel() == "nowhere"
+    pixels(figure)
+    pixels(plots.learning_curves([]))
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.1, 0.1], [0.1, 0.1001, 0.5], [0.3, 0.2, 0.1]])
+def test_final_values_never_overlap(values: list[float]) -> None:
+    metrics = [record(e, s, bce=v + 1 / e) for e in (1, 2, 9) for s, v in zip(plots.SPLITS, values, strict=True)]
+    figure = plots.learning_curves(metrics, y=["bce", "bce"])
+    pixels(figure)
+    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
+    assert len(boxes) == 3
+    assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
+
+
+def test_save_writes_a_png_of_the_figure_size_and_its_folder(tmp_path: Path) -> None:
+    figure = plots.image_grid({"input": jnp.asarray(pictures(10))})
+    path = tmp_path / "figures" / "deep" / "grid.png"
+    plots.save(figure, path)
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert np.array_equal(np.asarray(image.convert("RGB")), pixels(figure))
+    assert [entry.name for entry in path.parent.iterdir()] == ["grid.png"]
+
+
+def test_a_failed_save_keeps_the_old_file_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "grid.png"
+    path.write_bytes(b"old")
+
+    def fail(self: Figure, target: Path, **options: object) -> None:
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        plots.save(Figure(), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_import_stays_clear_of_pyplot_and_jax() -> None:
+    code = "import sys, aejax.plots; sys.exit('matplotlib.pyplot' in sys.modules or 'jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
