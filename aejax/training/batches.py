@@ -20,9 +20,9 @@ def over_images(
     """Compiles `function` for batches of one size, so that arrays of all lengths share the one program.
 
     Args:
-      function: (state, images, key) -> a tree of arrays with one row per image; images are float32 (batch, height, width,
-        channels) in [0, 1]. The key depends on the position in the array alone: evaluation is the same for all seeds and
-        epochs.
+      function: (state, images, key) -> a tree of arrays with one row per image; images are float32 (batch, height,
+        width, channels) in [0, 1]. The key depends on the position in the array alone: evaluation is the same for all
+        seeds and epochs.
       mesh: the devices that batches are split over.
       batch_size: rounded up to a multiple of the devices.
 

@@ -22,14 +22,14 @@ class Checkpoints:
             [
                 LatestN(2),
                 BestN(
-                    get_metric_fn=lambda metrics: metrics["value"],
+                    get_metric_fn=_value,
                     reverse=True,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 ),
             ]
         )
-        options = ocp.CheckpointManagerOptions(preservation_policy=policy)
+        options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_value, best_mode="min")
         self._manager = ocp.CheckpointManager(path.absolute(), options=options)
 
     def save(self, step: int, tree: Tree, value: float | None) -> None:
@@ -70,3 +70,7 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def _value(metrics: dict[str, float]) -> float:
+    return metrics["value"]

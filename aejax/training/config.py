@@ -4,7 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from aejax.errors import UserError
 
@@ -19,11 +19,6 @@ def above(bound: float, default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"above": bound})
 
 
-def place(default: Any) -> Any:
-    """A field that says where a run finds or leaves things, not what it computes: it may differ when a run resumes."""
-    return dataclasses.field(default=default, metadata={"place": True})
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Options of every experiment; an experiment's own class adds its own.
@@ -32,21 +27,24 @@ class RunConfig:
       UserError: at construction, for a value out of bounds.
     """
 
+    PLACES: ClassVar[frozenset[str]] = frozenset({"devices", "data_dir", "raw_dir", "runs", "name"})
+    """Options that say where a run computes or keeps things, not what it computes: they may differ on resume."""
+
     dataset: str = "mnist"
     """mnist, fashion_mnist, cifar10, digits (no download), a tfds dataset prepared in --data-dir, or an .npz file"""
     image_size: int | None = at_least(1, None)
     """resize images to this many pixels square; None: the dataset's own size"""
     seed: int = at_least(0, 0)
     """root of all randomness: initialisation, shuffling, noise"""
-    devices: int = dataclasses.field(default=0, metadata={"minimum": 0, "place": True})
+    devices: int = at_least(0, 0)
     """devices to split each batch over; 0: all GPUs or TPU cores, or one device per CPU core"""
-    data_dir: Path | None = place(None)
+    data_dir: Path | None = None
     """the tensorflow-datasets folder; None: $TFDS_DATA_DIR or ~/tensorflow_datasets"""
-    raw_dir: Path | None = place(None)
+    raw_dir: Path | None = None
     """a folder with the dataset's official raw files, to prepare it from"""
-    runs: Path = place(Path("runs"))
+    runs: Path = Path("runs")
     """the folder that holds all runs"""
-    name: str = place("")
+    name: str = ""
     """the run's folder, <runs>/<experiment>/<name>; empty: <dataset>-seed<seed>. Started again, a run resumes"""
 
     def __post_init__(self) -> None:
@@ -61,7 +59,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
     return {
         field.name: _as_json(getattr(config, field.name))
         for field in dataclasses.fields(config)
-        if not field.metadata.get("place")
+        if field.name not in config.PLACES
     }
 
 

@@ -17,8 +17,8 @@ def make_mesh(devices: int, batch_size: int) -> Mesh:
     """A mesh of this machine's devices along the axis "data", over which batches are split.
 
     Args:
-      devices: how many to use. 0 chooses: all GPUs or TPU cores, or on a CPU one device per core, as long as they divide
-        the batch and each gets at least 64 images of it.
+      devices: how many to use. 0 chooses: all GPUs or TPU cores, or on a CPU one device per core, as long as they
+        divide the batch and each gets at least 64 images of it.
       batch_size: images per step over all devices.
 
     Raises:

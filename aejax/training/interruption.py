@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
     """Training stopped on request, with a checkpoint at `step`; `signal_number` says which request."""
 
     def __init__(self, signal_number: int, step: int) -> None:

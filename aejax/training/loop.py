@@ -43,9 +43,6 @@ class Progress(NamedTuple):
     failed: Array
 
 
-Steps = Callable[[Progress, Array, Order, Array, np.int32, np.int32], Progress]
-
-
 def fit(
     method: Method,
     feed: Feed,
@@ -87,7 +84,8 @@ def fit(
         what = "complete" if step >= last_step else "resuming"
         print(f"{run.path}: {what}, at step {step} of {last_step}", file=sys.stderr)
     order_of = jax.jit(feed.order, out_shardings=replicated)
-    steps = compile_steps(method, feed)
+    order = order_of(root, 0)
+    steps = compile_steps(method, feed).lower(progress, feed.images, order, root, np.int32(0), np.int32(0)).compile()
     evaluate = batches.over_images(method.evaluate, feed.mesh)
     chunk = _FIRST_CHUNK
 
@@ -137,8 +135,8 @@ def start(method: Method, feed: Feed, root: Array) -> Progress:
     return Progress(state, {name: jnp.zeros((), m.dtype) for name, m in metrics.items()}, jnp.int32(-1))
 
 
-def compile_steps(method: Method, feed: Feed) -> Steps:
-    """Compiled once for any number of steps: (progress, feed.images, order, root, step, count) -> progress.
+def compile_steps(method: Method, feed: Feed) -> jax.stages.Wrapped:
+    """One program for any number of steps: (progress, feed.images, order, root, step, count) -> progress.
 
     Takes steps `step` ... `step + count - 1`, which must lie in one epoch, whose order is `order`; stops early at a
     step with a metric that is not finite. The progress passed in is donated: its memory holds the result.

@@ -1,0 +1,260 @@
+"""Training: exact resume, one compilation, devices, non-finite metrics."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from aejax.data.feeds import device_feed
+from aejax.methods.method import Method
+from aejax.methods.reconstruction import autoencoder
+from aejax.training import loop
+from aejax.training.config import RunConfig
+from aejax.training.devices import make_mesh
+from aejax.training.interruption import Interrupted
+from aejax.training.loop import NonFiniteError, fit
+from aejax.training.runs import open_run
+
+BATCH, STEPS = 8, 5  # per epoch
+IMAGES = np.random.default_rng(0).integers(0, 256, (BATCH * STEPS + 3, 4, 4, 1), dtype=np.uint8)
+HELD_OUT = np.random.default_rng(1).integers(0, 256, (11, 4, 4, 1), dtype=np.uint8)
+
+
+class Network(nn.Module):
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        x = nn.tanh(nn.Dense(6)(images.reshape(len(images), -1)))
+        return nn.Dense(16)(x).reshape(images.shape)
+
+
+def noisy_autoencoder() -> Method:
+    """Draws from its key in each step, as a denoiser or a VAE does."""
+    plain = autoencoder(Network(), optax.adam(1e-2))
+
+    def step(state: Any, images: jax.Array, key: jax.Array) -> Any:
+        return plain.step(state, images + 0.1 * jax.random.normal(key, images.shape), key)
+
+    return plain._replace(step=step)
+
+
+def train(
+    folder: Path,
+    *,
+    epochs: int = 3,
+    method: Method | None = None,
+    devices: int = 1,
+    after_chunk: Callable | None = None,
+) -> tuple[Any, list[dict]]:
+    with open_run(RunConfig(runs=folder), "test") as run:
+        if after_chunk is not None:
+            run.log.scalar = after_chunk  # type: ignore[method-assign]
+        feed = device_feed(IMAGES, BATCH, make_mesh(devices, BATCH))
+        evaluations = {"held_out": HELD_OUT}
+        method = method or noisy_autoencoder()
+        state = fit(method, feed, run, epochs=epochs, seed=3, evaluations=evaluations)
+        return jax.device_get(state), run.log.records()
+
+
+def assert_equal_bits(left: Any, right: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_step_per_chunk() -> Iterator[None]:
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(loop, "_FIRST_CHUNK", 1)
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 0.0)
+    yield
+    monkeypatch.undo()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, list[dict]]:
+    return train(tmp_path_factory.mktemp("uninterrupted"))
+
+
+# In the first epoch, at an epoch's end and in the last epoch.
+@pytest.mark.parametrize(("stop_at", "signal_number"), [(1, signal.SIGTERM), (5, signal.SIGINT), (13, signal.SIGTERM)])
+def test_a_run_that_is_interrupted_and_resumed_equals_an_uninterrupted_one_bit_for_bit(
+    tmp_path: Path, uninterrupted: tuple[Any, list[dict]], stop_at: int, signal_number: signal.Signals
+) -> None:
+    def stop(name: str, value: float, step: int) -> None:
+        if step == stop_at:
+            signal.raise_signal(signal_number)
+
+    with pytest.raises(Interrupted) as stopped:
+        train(tmp_path, after_chunk=stop)
+    assert (stopped.value.step, stopped.value.signal_number) == (stop_at, signal_number)
+    resumed = train(tmp_path)
+    assert_equal_bits(resumed[0], uninterrupted[0])
+    assert resumed[1] == uninterrupted[1]
+    assert [r["step"] for r in resumed[1] if r["split"] == "train"] == [5, 10, 15]
+
+
+def test_a_run_that_dies_without_a_checkpoint_of_its_last_epoch_repeats_that_epoch(
+    tmp_path: Path, uninterrupted: tuple[Any, list[dict]]
+) -> None:
+    def die(name: str, value: float, step: int) -> None:
+        if step == 8:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        train(tmp_path, after_chunk=die)
+    resumed = train(tmp_path)
+    assert_equal_bits(resumed[0], uninterrupted[0])
+    assert resumed[1] == uninterrupted[1]
+
+
+def test_metrics_written_after_the_last_checkpoint_are_neither_lost_nor_doubled(
+    tmp_path: Path, uninterrupted: tuple[Any, list[dict]]
+) -> None:
+    train(tmp_path, epochs=2)
+    log = tmp_path / "test" / "mnist-seed0" / "metrics.jsonl"
+    with log.open("a") as file:
+        file.write(json.dumps({"step": 15, "epoch": 3, "split": "train", "loss": 1.0}) + '\n{"step": 15, "ep')
+    assert train(tmp_path)[1] == uninterrupted[1]
+
+
+def test_a_complete_run_is_left_as_it_is(tmp_path: Path) -> None:
+    first = train(tmp_path)
+    second = train(tmp_path, after_chunk=lambda *_: pytest.fail("a step was taken"))
+    assert_equal_bits(first[0], second[0])
+    assert first[1] == second[1]
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_results_do_not_depend_on_how_steps_are_grouped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: tuple[Any, list[dict]], chunk: int
+) -> None:
+    monkeypatch.setattr(loop, "_FIRST_CHUNK", chunk)
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    grouped = train(tmp_path)
+    assert_equal_bits(grouped[0], uninterrupted[0])
+    assert grouped[1] == uninterrupted[1]
+
+
+def test_the_step_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, traces, programs = noisy_autoencoder(), [], []
+
+    def step(state: Any, images: jax.Array, key: jax.Array) -> Any:
+        traces.append(None)
+        return plain.step(state, images, key)
+
+    class Counted:
+        """Every call of a compiled program goes through `lower` and `compile`: there is no other way to run one."""
+
+        def __init__(self, jitted: Any) -> None:
+            self.jitted = jitted
+
+        def lower(self, *arguments: Any) -> Any:
+            programs.append(None)
+            return self.jitted.lower(*arguments)
+
+    compile_steps = loop.compile_steps
+    monkeypatch.setattr(loop, "compile_steps", lambda *arguments: Counted(compile_steps(*arguments)))
+    monkeypatch.setattr(loop, "_FIRST_CHUNK", 2)  # chunks of 2, 1, 1 and 1 steps
+    train(tmp_path, method=plain._replace(step=step))
+    assert len(programs) == 1
+    # Traced for the metrics' shapes and for the one program; a retrace would mean another program.
+    shapes_only = 2  # once to lay out the state for a restore, once to make it
+    assert len(traces) <= shapes_only + 1
+
+
+def test_different_seeds_shuffle_and_draw_differently(tmp_path: Path) -> None:
+    feed = device_feed(IMAGES, BATCH, make_mesh(1, BATCH))
+    losses = []
+    for seed in (0, 1):
+        with open_run(RunConfig(runs=tmp_path, seed=seed), "test") as run:
+            fit(noisy_autoencoder(), feed, run, epochs=1, seed=seed, evaluations={"held_out": HELD_OUT})
+            losses.append(run.log.records()[0]["loss"])
+    assert losses[0] != losses[1]
+
+
+def test_any_number_of_devices_trains_as_one_does(tmp_path: Path) -> None:
+    state, records = train(tmp_path / "1", epochs=4)  # 20 steps
+    for devices in (2, 8):
+        other, other_records = train(tmp_path / str(devices), epochs=4, devices=devices)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.params, other.params)
+        for record, other_record in zip(records, other_records, strict=True):
+            assert record["loss"] == pytest.approx(other_record["loss"], rel=1e-6)
+
+
+def failing_at(step: int) -> Method:
+    """Counts its steps in its state and reports a NaN loss in the given one."""
+    plain = noisy_autoencoder()
+
+    def init(key: jax.Array, images: jax.Array) -> Any:
+        return plain.init(key, images), jnp.int32(0)
+
+    def count(state: Any, images: jax.Array, key: jax.Array) -> Any:
+        inner, metrics = plain.step(state[0], images, key)
+        loss = jnp.where(state[1] == step, jnp.nan, metrics["loss"])
+        return (inner, state[1] + 1), {**metrics, "loss": loss}
+
+    return Method(init, count, lambda state, images, key: plain.evaluate(state[0], images, key))
+
+
+@pytest.mark.parametrize("chunk", [1, 100])
+def test_a_nan_loss_stops_at_its_step_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(loop, "_FIRST_CHUNK", chunk)
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", chunk)
+    with pytest.raises(NonFiniteError, match=r"at step 12 of seed 3 .* of step 10, is kept"):
+        train(tmp_path, method=failing_at(12))
+    with open_run(RunConfig(runs=tmp_path), "test") as run:
+        assert run.checkpoints.steps()[-1] == 10
+        assert {record["step"] for record in run.log.records()} == {5, 10}
+        like = jax.eval_shape(lambda: loop.start(failing_at(12), feed(), jax.random.key(0)))
+        step, progress = run.checkpoints.restore(like) or pytest.fail("no checkpoint")
+    assert step == 10
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(progress))
+
+
+def test_a_nan_loss_before_any_checkpoint_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match=r"at step 0 .* no checkpoint"):
+        train(tmp_path, method=failing_at(0))
+
+
+def feed() -> Any:
+    return device_feed(IMAGES, BATCH, make_mesh(1, BATCH))
+
+
+def test_train_metrics_are_means_over_the_steps_of_the_epoch(tmp_path: Path) -> None:
+    frozen = autoencoder(Network(), optax.sgd(0.0))
+    state, records = train(tmp_path, epochs=1, method=frozen)
+    rows = feed().order(loop.rng.root_key(3), jnp.int32(0))
+    images = jnp.asarray(IMAGES, jnp.float32) / 255
+    expected = np.mean([frozen.evaluate(state, images[row], None)["loss"].mean() for row in rows])
+    assert records[0]["loss"] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_the_best_checkpoint_is_the_one_with_the_lowest_held_out_loss(tmp_path: Path) -> None:
+    plain = noisy_autoencoder()
+
+    def evaluate(state: Any, images: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        epoch = state.opt_state[0].count // STEPS
+        return {"loss": jnp.full(len(images), jnp.array([9.0, 3.0, 1.0, 2.0, 5.0, 4.0])[epoch])}
+
+    train(tmp_path, epochs=5, method=plain._replace(evaluate=evaluate))
+    with open_run(RunConfig(runs=tmp_path), "test") as run:
+        assert run.checkpoints.best_step() == 2 * STEPS
+        assert run.checkpoints.steps() == [2 * STEPS, 4 * STEPS, 5 * STEPS]
+
+
+def test_a_second_signal_acts_at_once() -> None:
+    from aejax.training.interruption import on_request
+
+    with on_request() as request:
+        signal.raise_signal(signal.SIGINT)
+        assert request.signal_number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
