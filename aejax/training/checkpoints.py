@@ -1,5 +1,6 @@
 """Checkpoints through Orbax: the latest two, to resume from, and the best one."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,13 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(path.absolute(), options=options)
 
     def save(self, step: int, tree: Tree, value: float | None) -> None:
-        """Saves in the background, unless `step` is there already; `value` is what "best" is judged by, if anything."""
+        """Saves in the background, unless `step` is there already.
+
+        `value` is what "best" is judged by, if anything; a value that is not finite never is the best.
+        """
         if self._manager.latest_step() == step:
             return
-        metrics = None if value is None else {"value": float(value)}
+        metrics = None if value is None or not math.isfinite(value) else {"value": float(value)}
         self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
 
     def restore(self, like: Tree) -> tuple[int, Tree] | None:

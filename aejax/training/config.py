@@ -68,7 +68,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     for number in value if isinstance(value, tuple) else (value,):
         if number is None:
             continue
-        if "minimum" in field.metadata and number < field.metadata["minimum"]:
+        if "minimum" in field.metadata and not number >= field.metadata["minimum"]:
             raise UserError(f"{option} must be at least {field.metadata['minimum']}, not {number}")
         if "above" in field.metadata and not (number > field.metadata["above"] and math.isfinite(number)):
             raise UserError(f"{option} must be a finite number above {field.metadata['above']}, not {number}")

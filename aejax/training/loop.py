@@ -17,7 +17,7 @@ from aejax import rng
 from aejax.data.feeds import Feed, Order
 from aejax.methods.method import Method, State
 from aejax.training import batches
-from aejax.training.interruption import Interrupted, on_request
+from aejax.training.interruption import Interrupted
 from aejax.training.runs import Run
 
 # Python wakes this often, in seconds, to move the bar and to see whether it is asked to stop.
@@ -83,19 +83,21 @@ def fit(
     if step:
         what = "complete" if step >= last_step else "resuming"
         print(f"{run.path}: {what}, at step {step} of {last_step}", file=sys.stderr)
+    if step >= last_step:
+        return progress.state
     order_of = jax.jit(feed.order, out_shardings=replicated)
     order = order_of(root, 0)
     steps = compile_steps(method, feed).lower(progress, feed.images, order, root, np.int32(0), np.int32(0)).compile()
     evaluate = batches.over_images(method.evaluate, feed.mesh)
     chunk = _FIRST_CHUNK
 
-    with on_request() as request, tqdm(total=last_step, initial=step, unit="step", disable=step >= last_step) as bar:
+    with tqdm(total=last_step, initial=step, unit="step") as bar:
         while step < last_step:
             epoch = step // per_epoch
             end = (epoch + 1) * per_epoch
             order = order_of(root, epoch)
             bar.set_description(f"epoch {epoch + 1}/{epochs}")
-            while step < end and request.signal_number is None:
+            while step < end and run.stop.signal_number is None:
                 count, began = min(chunk, end - step), time.perf_counter()
                 progress = steps(progress, feed.images, order, root, np.int32(step), np.int32(count))
                 failed = int(progress.failed)
@@ -109,7 +111,7 @@ def fit(
             if step < end:
                 run.checkpoints.save(step, progress, None)
                 run.checkpoints.wait()
-                raise Interrupted(request.signal_number or 0, step)
+                raise Interrupted(run.stop.signal_number or 0, step)
 
             metrics = {"train": {name: float(total) / per_epoch for name, total in progress.sums.items()}}
             for split, images in evaluations.items():

@@ -19,6 +19,7 @@ from aejax.errors import UserError
 from aejax.training import report
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig, identity
+from aejax.training.interruption import Request, on_request
 from aejax.training.logging import MetricsLog
 
 
@@ -29,10 +30,12 @@ class Run:
       path: the run's folder.
       checkpoints: what training resumes from.
       log: metrics and pictures by step.
+      stop: whether Ctrl-C or SIGTERM has asked for an end since the run was opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stop: Request) -> None:
         self.path = path
+        self.stop = stop
         self.checkpoints = Checkpoints(path / "checkpoints")
         self.log = MetricsLog(path)
 
@@ -41,13 +44,14 @@ class Run:
         plots.save(figure, self.path / "figures" / f"{name}.png")
 
     def finish(self, config: RunConfig, mesh: Mesh, splits: report.Table) -> None:
-        """Writes summary.json, draws figures/learning_curves.png and prints the metrics of each split."""
+        """Writes summary.json, draws figures/learning_curves.png and prints the metrics of each split, or other row."""
         write_json(
             self.path / "summary.json",
             {"config": identity(config), "environment": report.environment(mesh), "splits": splits},
         )
-        curves = [name for name in ("bce", "mse") if any(name in record for record in self.log.records())]
-        self.figure("learning_curves", plots.learning_curves(self.log.records(), curves or "loss"))
+        if records := self.log.records():  # a folder that sums up other runs has none
+            curves = [name for name in ("bce", "mse") if any(name in record for record in records)]
+            self.figure("learning_curves", plots.learning_curves(records, curves or "loss"))
         cells = {split: {k: report.decimal(v) for k, v in metrics.items()} for split, metrics in splits.items()}
         print(report.markdown(cells, "split"))
         print(f"figures, metrics and checkpoints: {self.path}")
@@ -70,9 +74,9 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
         raise UserError(f"{path} is in use by another process: wait for it, or choose another --name") from None
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
-    with lock:
+    with lock, on_request() as stop:
         _claim(path, identity(config))
-        run = Run(path)
+        run = Run(path, stop)
         try:
             yield run
         finally:
@@ -104,7 +108,7 @@ def _claim(path: Path, wanted: dict[str, Any]) -> None:
             for key in {**wanted, **found}
             if found.get(key) != wanted.get(key)
         ]
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         raise UserError(f"{file} is damaged: choose another --name, or remove {path}") from None
     if differences:
         raise UserError(f"{path} holds a run with {'; '.join(differences)}: choose another --name, or remove it")

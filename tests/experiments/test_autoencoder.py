@@ -148,9 +148,8 @@ def test_sigterm_saves_a_checkpoint_and_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "experiments.autoencoder", *options]
     folder = tmp_path / "autoencoder" / "digits-seed0"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (folder / "metrics.jsonl").exists():
+        while process.poll() is None and not list(folder.glob("checkpoints/10")):
             time.sleep(0.1)
-        time.sleep(1)
         process.terminate()
         error = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + signal.SIGTERM

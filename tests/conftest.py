@@ -1,0 +1,16 @@
+"""Eight CPU devices for every test, and a cache that is not the user's."""
+
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.devices()  # from here on no test can change their number, as training.devices.make_mesh would
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AEJAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -1,0 +1,104 @@
+"""Exit statuses, and one line on stderr for all but bugs."""
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from aejax import cli
+from aejax.errors import UserError
+from aejax.training.config import RunConfig, above, at_least
+from aejax.training.interruption import Interrupted
+from aejax.training.loop import NonFiniteError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    """What this does."""
+
+    epochs: int = at_least(1, 30)
+    """passes over the images"""
+    learning_rate: float = above(0, 1e-3)
+    """of Adam"""
+
+
+Command = Callable[..., tuple[Any, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """(main, arguments) -> exit status, stdout, stderr."""
+
+    def call(main: Callable[[Config], None], *arguments: str) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
+        status: Any = 0
+        try:
+            cli.run(main, Config)
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def raising(error: BaseException) -> Callable[[Config], None]:
+    def main(config: Config) -> None:
+        raise error
+
+    return main
+
+
+def test_options_reach_main_and_success_is_silent(command: Command) -> None:
+    seen = []
+    assert command(seen.append, "--epochs", "3", "--learning-rate", "0.5", "--seed", "9") == (0, "", "")
+    assert seen == [Config(epochs=3, learning_rate=0.5, seed=9)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (UserError("--batch-size 9 is odd: lower it"), 2, "error: --batch-size 9 is odd: lower it"),
+        (NonFiniteError("NaN at step 4"), 1, "error: NaN at step 4"),
+        (Interrupted(signal.SIGTERM, 17), 143, "stopped by SIGTERM at step 17 "),
+        (Interrupted(signal.SIGINT, 17), 130, "stopped by SIGINT at step 17 "),
+        (KeyboardInterrupt(), 130, "stopped; "),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_end_has_its_status_and_one_line(command: Command, error: BaseException, status: int, words: str) -> None:
+    found, out, err = command(raising(error))
+    assert found == status
+    assert out == ""
+    assert err.startswith(words)
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+
+
+def test_a_bug_keeps_its_traceback(command: Command) -> None:
+    with pytest.raises(ZeroDivisionError):
+        command(raising(ZeroDivisionError("a bug")))
+
+
+def test_a_value_out_of_bounds_is_one_line(command: Command) -> None:
+    status, out, err = command(raising(AssertionError("main was called")), "--learning-rate", "-1")
+    assert (status, out) == (2, "")
+    assert err == "error: --learning-rate must be a finite number above 0, not -1.0\n"
+
+
+def test_an_option_that_does_not_exist_is_refused(command: Command) -> None:
+    status, _, err = command(raising(AssertionError("main was called")), "--epoch-count", "3")
+    assert status == 2
+    assert "--epoch-count" in err
+
+
+def test_help_names_every_option_and_its_purpose(command: Command) -> None:
+    status, out, err = command(raising(AssertionError("main was called")), "--help")
+    assert (status, err) == (0, "")
+    assert "What this does." in out
+    for field in dataclasses.fields(Config):
+        assert f"--{field.name.replace('_', '-')} " in out
+    assert "passes over the images" in out

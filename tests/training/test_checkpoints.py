@@ -1,0 +1,155 @@
+"""What is saved comes back bit for bit, and what is kept is the latest two and the best."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from aejax.training.checkpoints import Checkpoints
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Iterator[Checkpoints]:
+    made = Checkpoints(tmp_path)
+    yield made
+    made.close()
+
+
+def small(value: float) -> dict[str, jax.Array]:
+    return {"x": jnp.full(3, value)}
+
+
+def save_all(checkpoints: Checkpoints, values: dict[int, float | None]) -> None:
+    for step, value in values.items():
+        checkpoints.save(step, small(step), value)
+
+
+def bits(tree: Any) -> list[tuple[Any, bytes]]:
+    def raw(leaf: jax.Array) -> tuple[Any, bytes]:
+        keys = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return leaf.dtype, np.asarray(jax.random.key_data(leaf) if keys else leaf).tobytes()
+
+    return [raw(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def test_a_training_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    optimizer = optax.adam(0.1)
+    params = {"w": jax.random.normal(jax.random.key(0), (5, 3)), "b": jnp.zeros(2)}
+    _, opt_state = optimizer.update(params, optimizer.init(params), params)
+    tree = (params, opt_state, {"key": jax.random.key(7), "failed": jnp.int32(-1), "odd": jnp.array([jnp.nan, -0.0])})
+
+    first = Checkpoints(tmp_path)
+    first.save(12, tree, 0.5)
+    first.close()
+    second = Checkpoints(tmp_path)
+    restored = second.restore(jax.eval_shape(lambda: tree))
+    assert restored is not None
+    step, copy = restored
+
+    assert step == 12
+    assert jax.tree.structure(copy) == jax.tree.structure(tree)
+    assert copy[1][0].count == 1
+    assert bits(copy) == bits(tree)
+    second.close()
+
+
+def test_a_state_comes_back_onto_the_devices_asked_for(checkpoints: Checkpoints) -> None:
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))
+    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    checkpoints.save(1, small(1), None)  # from one device
+    restored = checkpoints.restore({"x": jax.ShapeDtypeStruct((3,), jnp.float32, sharding=replicated)})
+    assert restored is not None
+    assert restored[1]["x"].sharding.is_equivalent_to(replicated, 1)
+    np.testing.assert_array_equal(restored[1]["x"], 1)
+
+
+def test_nothing_saved_gives_none(checkpoints: Checkpoints) -> None:
+    assert checkpoints.restore(small(0)) is None
+    assert checkpoints.best_step() is None
+    assert checkpoints.steps() == []
+
+
+def test_the_latest_two_and_the_best_are_kept(checkpoints: Checkpoints) -> None:
+    save_all(checkpoints, {1: 5.0, 2: 1.0, 3: 4.0, 4: 3.0, 5: 2.0, 6: 6.0})
+    assert checkpoints.steps() == [2, 5, 6]
+    assert checkpoints.best_step() == 2
+    restored = checkpoints.restore(small(0))
+    assert restored is not None
+    assert restored[0] == 6
+    np.testing.assert_array_equal(restored[1]["x"], 6)
+
+
+def test_the_best_is_found_again_after_a_restart(tmp_path: Path) -> None:
+    before = Checkpoints(tmp_path)
+    save_all(before, {1: 1.0, 2: 5.0, 3: 4.0})
+    before.close()
+    after = Checkpoints(tmp_path)
+    save_all(after, {4: 3.0, 5: 2.0})
+    assert after.steps() == [1, 4, 5]
+    assert after.best_step() == 1
+    np.testing.assert_array_equal(after.restore_step(1, small(0))["x"], 1)
+    after.close()
+
+
+def test_a_save_without_a_value_is_never_the_best(checkpoints: Checkpoints) -> None:
+    checkpoints.save(1, small(1), None)
+    assert checkpoints.best_step() is None
+    save_all(checkpoints, {2: 2.0, 3: None, 4: None, 5: 3.0, 6: None})
+    assert checkpoints.steps() == [2, 5, 6]
+    assert checkpoints.best_step() == 2
+
+
+def test_a_value_that_is_not_a_number_is_never_the_best(checkpoints: Checkpoints) -> None:
+    save_all(checkpoints, {1: 2.0, 2: float("nan"), 3: 4.0, 4: 5.0})
+    assert checkpoints.steps() == [1, 3, 4]
+    assert checkpoints.best_step() == 1
+
+
+def test_the_best_holds_the_optimizer_state_of_its_own_step(checkpoints: Checkpoints) -> None:
+    optimizer = optax.adam(0.1)
+    params = small(1.0)
+    opt_state = optimizer.init(params)
+    saved = {}
+    for step, value in {1: 3.0, 2: 1.0, 3: 2.0, 4: 2.0}.items():
+        updates, opt_state = optimizer.update(params, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        saved[step] = (params, opt_state)
+        checkpoints.save(step, saved[step], value)
+    best = checkpoints.best_step()
+    assert best == 2
+    restored = checkpoints.restore_step(best, saved[4])
+    assert restored[1][0].count == 2
+    assert bits(restored) == bits(saved[2])
+
+
+def test_saving_a_step_again_is_harmless(checkpoints: Checkpoints) -> None:
+    checkpoints.save(3, small(1), 1.0)
+    checkpoints.save(3, small(2), 2.0)
+    assert checkpoints.steps() == [3]
+    restored = checkpoints.restore(small(0))
+    assert restored is not None
+    np.testing.assert_array_equal(restored[1]["x"], 1)
+
+
+def test_a_save_that_was_killed_is_ignored(tmp_path: Path) -> None:
+    before = Checkpoints(tmp_path)
+    save_all(before, {1: None, 2: None})
+    before.close()
+    # What a kill leaves: the folder under its temporary name, and not all of its files.
+    unfinished = tmp_path / "3.orbax-checkpoint-tmp-0"
+    (tmp_path / "2").rename(unfinished)
+    for part in unfinished.glob("*/manifest.ocdbt"):
+        part.unlink()
+
+    after = Checkpoints(tmp_path)
+    restored = after.restore(small(0))
+    assert restored is not None
+    assert restored[0] == 1
+    save_all(after, {3: None})
+    assert after.steps() == [1, 3]
+    after.close()

@@ -1,0 +1,101 @@
+"""Bounds of options, and which of them make up a run's identity."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aejax.errors import UserError
+from aejax.training.config import RunConfig, above, at_least, identity
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    PLACES = RunConfig.PLACES | {"pictures"}
+
+    epochs: int = at_least(1, 30)
+    learning_rate: float = above(0, 1e-3)
+    kl_weight: float = at_least(0, 1.0)
+    hidden_sizes: tuple[int, ...] = at_least(1, (512, 256))
+    initial: Path | None = None
+    pictures: str = "pictures"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"image_size": 0},
+        {"seed": -1},
+        {"devices": -1},
+        {"epochs": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": -1e-3},
+        {"learning_rate": NAN},
+        {"learning_rate": INFINITY},
+        {"kl_weight": -0.1},
+        {"kl_weight": NAN},
+        {"hidden_sizes": (4, 0)},
+    ],
+    ids=str,
+)
+def test_a_value_out_of_bounds_is_refused_by_the_name_of_its_option(options: dict[str, Any]) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(UserError) as error:
+        Config(**options)
+    message = str(error.value)
+    assert message.startswith(f"--{name.replace('_', '-')} must be ")
+    assert message.endswith(f"not {value[1] if isinstance(value, tuple) else value}")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"image_size": 1},
+        {"image_size": None},
+        {"seed": 0},
+        {"devices": 0},
+        {"epochs": 1},
+        {"learning_rate": 1e-30},
+        {"kl_weight": 0.0},
+        {"hidden_sizes": ()},
+        {"hidden_sizes": (1,)},
+        {"name": "a.b-c d"},
+    ],
+    ids=str,
+)
+def test_a_value_on_its_bound_is_taken(options: dict[str, Any]) -> None:
+    ((name, value),) = options.items()
+    assert getattr(Config(**options), name) == value
+
+
+@pytest.mark.parametrize("name", ["a/b", "/a", "a\\b", ".", ".."])
+def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=r"^--name must be a plain folder name, not "):
+        RunConfig(name=name)
+
+
+def test_the_identity_leaves_out_places_and_is_json() -> None:
+    values = identity(Config(initial=Path("a/b")))
+    assert values == {
+        "dataset": "mnist",
+        "image_size": None,
+        "seed": 0,
+        "epochs": 30,
+        "learning_rate": 1e-3,
+        "kl_weight": 1.0,
+        "hidden_sizes": [512, 256],
+        "initial": "a/b",
+    }
+    assert json.loads(json.dumps(values)) == values
+
+
+def test_places_do_not_change_the_identity_and_all_else_does() -> None:
+    elsewhere = Config(devices=2, data_dir=Path("a"), raw_dir=Path("b"), runs=Path("c"), name="d", pictures="e")
+    assert identity(elsewhere) == identity(Config())
+    for options in ({"seed": 1}, {"dataset": "digits"}, {"image_size": 8}, {"epochs": 3}, {"hidden_sizes": (512,)}):
+        assert identity(Config(**options)) != identity(Config())
