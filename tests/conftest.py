@@ -1,6 +1,10 @@
-"""Eight CPU devices for every test, and a cache that is not the user's."""
+"""Eight CPU devices for every test, quick compilation, and a cache that is not the user's."""
 
+import os
 from collections.abc import Iterator
+
+# LLVM's optimisation takes most of the suite's time and changes no result; the variable reaches child processes too.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
 
 import jax
 import pytest

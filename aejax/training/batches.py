@@ -1,5 +1,6 @@
 """A function of a batch applied to all images of an array."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ Tree = Any
 def over_images(
     function: Callable[[Any, Array, Array], Tree], mesh: Mesh, batch_size: int = 512
 ) -> Callable[[Any, np.ndarray], Tree]:
-    """Compiles `function` for batches of one size, so that arrays of all lengths share the one program.
+    """Applies `function` in batches of one size, so that arrays of all lengths share one compiled program.
 
     Args:
       function: (state, images, key) -> a tree of arrays with one row per image; images are float32 (batch, height,
@@ -33,17 +34,18 @@ def over_images(
     split = NamedSharding(mesh, PartitionSpec("data"))
     root = rng.stream(rng.root_key(0), "evaluation")
 
-    @jax.jit
-    def compiled(state: Any, images: Array, key: Array) -> Tree:
-        return function(state, as_float(images), key)
-
     def run(state: Any, images: np.ndarray) -> Tree:
         outputs = []
         for start in range(0, len(images), batch_size):
             block = images[start : start + batch_size]
             padding = [(0, batch_size - len(block)), *[(0, 0)] * (images.ndim - 1)]
             batch = jax.device_put(np.pad(block, padding), split)
-            outputs.append(compiled(state, batch, rng.stream(root, "batch", start // batch_size)))
+            outputs.append(_apply(function, state, batch, rng.stream(root, "batch", start // batch_size)))
         return jax.tree.map(lambda *rows: np.concatenate([np.asarray(r) for r in rows])[: len(images)], *outputs)
 
     return run
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(function: Callable[[Any, Array, Array], Tree], state: Any, images: Array, key: Array) -> Tree:
+    return function(state, as_float(images), key)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from aejax import rng
@@ -74,7 +74,9 @@ def fit(
     """
     root = rng.root_key(seed)
     replicated = NamedSharding(feed.mesh, PartitionSpec())
-    initial = jax.jit(functools.partial(start, method, feed), out_shardings=replicated)
+    initial = jax.jit(
+        functools.partial(start, method, feed), out_shardings=replicated, compiler_options=run_once(feed.mesh)
+    )
     step, progress = run.checkpoints.restore(_abstract(initial, root, replicated)) or (0, initial(root))
     run.log.rewind(step)
 
@@ -135,6 +137,11 @@ def start(method: Method, feed: Feed, root: Array) -> Progress:
     state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype) if x.weak_type else x, state)
     metrics = jax.eval_shape(method.step, state, images, root)[1]
     return Progress(state, {name: jnp.zeros((), m.dtype) for name, m in metrics.items()}, jnp.int32(-1))
+
+
+def run_once(mesh: Mesh) -> dict[str, int] | None:
+    """Compiler options for a program that is run once: on a CPU, optimising it takes far longer than running it."""
+    return {"xla_backend_optimization_level": 0} if mesh.devices.flat[0].platform == "cpu" else None
 
 
 def compile_steps(method: Method, feed: Feed) -> jax.stages.Wrapped:

@@ -1,0 +1,140 @@
+"""This project against PyTorch: both timed alternately in one run, each contender in a process of its own.
+
+python -m experiments.benchmark                         MNIST, full epochs, five rounds
+python -m experiments.benchmark --dataset digits        no download
+python -m experiments.benchmark --rounds 2 --steps 20   a quick look
+
+Needs PyTorch: pip install -e '.[benchmark]'
+"""
+
+import contextlib
+import importlib.util
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from aejax import cli, plots
+from aejax.data import load
+from aejax.errors import UserError
+from aejax.training.config import RunConfig, at_least, identity
+from aejax.training.runs import write_json
+from experiments import benchmark_report as report
+from experiments.benchmark_jax import SYSTEMS
+from experiments.benchmark_report import Result
+from experiments.benchmark_rounds import Entry, Plan, Row, measure
+from experiments.benchmark_worker import Worker
+
+PYTORCH_SETTINGS: dict[str, list[str]] = {
+    "PyTorch": [],
+    "PyTorch, channels_last": ["channels_last"],
+    "PyTorch, channels_last, fused Adam": ["channels_last", "fused"],
+    "PyTorch, channels_last, compiled": ["channels_last", "compiled"],
+    "PyTorch, channels_last, compiled, fused Adam": ["channels_last", "compiled", "fused"],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    """Time this project and PyTorch alternately; a table, results.json and a picture go to <runs>/benchmark/<name>/."""
+
+    systems: tuple[str, ...] = tuple(SYSTEMS)
+    """what is trained"""
+    rounds: int = at_least(1, 5)
+    """measurements of each contender; their median is reported"""
+    steps: int | None = at_least(1, None)
+    """steps per measurement; None: one epoch"""
+    screening_steps: int = at_least(1, 20)
+    """steps of the first round, after which settings of PyTorch that are 1.5 times slower than its best are left out"""
+    batch_size: int = at_least(1, 256)
+    """images per step, over all devices"""
+    name: str = ""
+    """the folder <runs>/benchmark/<name>, which a newer benchmark overwrites; empty: the dataset's name"""
+
+
+def main(config: Config) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise UserError("the benchmark needs PyTorch: pip install -e '.[benchmark]'")
+    if not config.systems or not set(config.systems) <= set(SYSTEMS):
+        raise UserError(f"--systems {' '.join(config.systems)}: choose from {', '.join(SYSTEMS)}")
+    where = report.environment()
+    if where["load_average"] > where["cores"] / 4:
+        print(
+            f"warning: other processes are busy here (load average {where['load_average']:.2f}), which slows PyTorch's "
+            "threads more than this project's: these ratios will flatter it",
+            file=sys.stderr,
+        )
+    images = load(config.dataset, "train[:90%]", config.data_dir, config.raw_dir, config.image_size).images
+    folder = config.runs.expanduser() / "benchmark" / (config.name or Path(config.dataset).name.replace("/", "-"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = (folder / "workers.log").open("w")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder with --runs") from None
+
+    with log, tempfile.TemporaryDirectory() as scratch:
+        np.save(Path(scratch) / "images.npy", images)
+        variables = {
+            "JAX_ENABLE_COMPILATION_CACHE": "false",  # both sides compile anew
+            "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+            "TORCHINDUCTOR_CACHE_DIR": scratch,
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # both sides share a GPU's memory
+        }
+        spec = {
+            "images": f"{scratch}/images.npy",
+            "batch_size": config.batch_size,
+            "devices": config.devices,
+            "seed": config.seed,
+        }
+        try:
+            results = [
+                compare(config, {**spec, "system": system}, lambda spec: Worker(spec, log, variables))
+                for system in dict.fromkeys(config.systems)
+            ]
+        except KeyboardInterrupt:
+            print("stopped; nothing was written", file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
+
+    title = f"{config.dataset}, batches of {config.batch_size}"
+    page = report.page(results, where, title)
+    print(page)
+    (folder / "table.md").write_text(page + "\n")
+    write_json(folder / "results.json", {"config": identity(config), **report.record(results, where)})
+    plots.save(report.figure(results, title), folder / "benchmark.png")
+    print(f"table, results.json and picture: {folder}")
+
+
+def compare(config: Config, spec: Mapping[str, Any], start: Callable[[Mapping[str, Any]], Worker]) -> Result:
+    """Checks that both sides compute the same, then times them."""
+    with contextlib.closing(start({**spec, "side": "check"})) as worker:
+        checked = worker.setup()
+    per_epoch = checked["steps_per_epoch"]
+    plan = Plan(config.rounds, config.steps or per_epoch, config.screening_steps, per_epoch)
+    contenders = entries(spec, checked["platform"], checked["devices"])
+    with tqdm(total=len(contenders) * (1 + config.rounds), unit="run") as bar:
+        rows = measure(contenders, start, plan, bar)
+    if checked["platform"] != "gpu":
+        rows.append(Row("GPU", "ours", note=f"open: JAX found no GPU here, only a {checked['platform']}"))
+    return Result(spec["system"], checked, plan, spec["batch_size"], rows)
+
+
+def entries(spec: Mapping[str, Any], platform: str, devices: int) -> list[Entry]:
+    """Both sides' contenders for a machine with this JAX platform and number of devices to use by default."""
+    ours, torch = {**spec, "side": "jax"}, {**spec, "side": "torch", "platform": platform}
+    one_device = [Entry("aejax, 1 device", "ours", {**ours, "devices": 1})] if devices > 1 else []
+    return [
+        Entry("aejax", "ours", ours),
+        *one_device,
+        *(Entry(name, "rival", {**torch, "setting": setting}) for name, setting in PYTORCH_SETTINGS.items()),
+        Entry("lesson's form (DataLoader)", "once", {**torch, "setting": ["lesson"]}),
+    ]
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)

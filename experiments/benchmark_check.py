@@ -1,0 +1,87 @@
+"""Whether both sides of a benchmark compute the same: equal parameters, equal logits, an equal step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from torch import nn
+
+from aejax import rng
+from aejax.data.feeds import Feed, as_float
+from experiments import benchmark_jax, benchmark_torch
+
+TOLERANCE = 1e-4
+
+
+def build(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks spec["system"] on its first batch; PyTorch starts from this project's initial parameters.
+
+    Returns:
+      "platform" and "devices" that JAX computes on, "steps_per_epoch", the number of "parameters", and the largest
+      differences of logits, before and after one step.
+
+    Raises:
+      RuntimeError: if the two sides differ by more than TOLERANCE.
+    """
+    feed = benchmark_jax.load_feed(spec)
+    params, *logits = ours(spec, feed)
+    system = benchmark_torch.SYSTEMS[spec["system"]]
+    network = system.network(feed.image_shape[-1])
+
+    count = sum(x.size for x in jax.tree.leaves(params))
+    their_count = sum(p.numel() for p in network.parameters())
+    if count != their_count:
+        raise RuntimeError(f"{count} parameters here, {their_count} in PyTorch")
+
+    copy_parameters(params, network, system.layers)
+    pixels = torch.from_numpy(_first_batch(feed)).permute(0, 3, 1, 2)
+    their_logits = [network(pixels)]
+    benchmark_torch.step_function(system, network)(pixels)
+    their_logits.append(network(pixels))
+    before, after = (
+        float(np.abs(a - b.detach().permute(0, 2, 3, 1).numpy()).max())
+        for a, b in zip(logits, their_logits, strict=True)
+    )
+    for when, difference in {"logits": before, "logits after a step": after}.items():
+        if not difference <= TOLERANCE:
+            raise RuntimeError(f"{when} here and in PyTorch differ by {difference:.2g}")
+    return {
+        "platform": jax.default_backend(),
+        "devices": feed.mesh.size,
+        "steps_per_epoch": feed.steps_per_epoch,
+        "parameters": count,
+        "logits_differ_by": before,
+        "logits_after_a_step_differ_by": after,
+    }
+
+
+def ours(spec: Mapping[str, Any], feed: Feed) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Initial params, and the logits of the first batch before and after a step on it."""
+    system, images, key = benchmark_jax.SYSTEMS[spec["system"]], _first_batch(feed), rng.root_key(spec["seed"])
+    network = system.network(feed.image_shape)
+    method, apply = system.method(network), jax.jit(network.apply)
+    # A GPU's TF32 would differ by more; how fast each side rounds is not the question here.
+    with jax.default_matmul_precision("highest"):
+        state = jax.jit(method.init)(key, images)
+        stepped, _ = jax.jit(method.step)(state, images, key)
+        return state.params, *(np.asarray(apply(s.params, images)) for s in (state, stepped))
+
+
+def copy_parameters(params: Mapping[str, Any], network: nn.Module, layers: Sequence[str]) -> None:
+    """Copies Flax's params into the network's convolutions and dense layers, whose order is that of `layers`."""
+    modules = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    for path, module in zip(layers, modules, strict=True):
+        layer = params["params"]
+        for name in path.split("/"):
+            layer = layer[name]
+        kernel = np.asarray(layer["kernel"])
+        kernel = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
+        with torch.no_grad():
+            module.get_parameter("weight").copy_(torch.from_numpy(kernel.copy()))
+            module.get_parameter("bias").copy_(torch.from_numpy(np.array(layer["bias"])))
+
+
+def _first_batch(feed: Feed) -> np.ndarray:
+    return as_float(np.asarray(feed.images[: feed.batch_size]))

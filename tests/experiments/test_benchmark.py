@@ -1,0 +1,167 @@
+import contextlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+from aejax.data import load
+from aejax.errors import UserError
+from experiments import benchmark, benchmark_report
+from experiments.benchmark_rounds import Entry, Plan, measure
+from experiments.benchmark_worker import Worker, WorkerError
+
+
+def test_one_device_is_a_row_of_its_own_only_where_the_default_is_more() -> None:
+    many, one = benchmark.entries({"devices": 0}, "cpu", 2), benchmark.entries({"devices": 0}, "gpu", 1)
+    assert [e.name for e in many if e.role == "ours"] == ["aejax", "aejax, 1 device"]
+    assert [e.spec["devices"] for e in many if e.role == "ours"] == [0, 1]
+    assert [e.name for e in one if e.role == "ours"] == ["aejax"]
+    assert {e.spec["platform"] for e in one if e.role != "ours"} == {"gpu"}
+    assert len({e.name for e in many}) == len(many)
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> dict[str, Any]:
+    images = tmp_path / "images.npy"
+    np.save(images, load("digits", "train[:100]").images)
+    return {"side": "jax", "system": "autoencoder", "images": str(images), "batch_size": 32, "devices": 1, "seed": 0}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[Mapping[str, Any]], Worker]]:
+    with (tmp_path / "workers.log").open("w") as log:
+        yield lambda spec: Worker(spec, log, {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"})  # compiles 3 times faster
+
+
+def test_workers_time_this_project(spec: dict[str, Any], start: Callable[[Mapping[str, Any]], Worker]) -> None:
+    contenders = [
+        Entry("aejax", "ours", spec),
+        Entry("no such system", "rival", {**spec, "system": "perpetuum mobile"}),
+    ]
+    one, unknown = measure(contenders, start, Plan(2, 5, 1, 3), tqdm(disable=True))
+
+    assert len(one.seconds) == 2
+    assert 0 < min(one.seconds) < 60
+    assert one.device == "1 x cpu"
+    assert one.start_up_s is not None
+    assert 0 < one.median < one.start_up_s
+    assert one.memory_mib is not None
+    assert 100 < one.memory_mib < 4000
+    assert unknown.note == "failed: KeyError: 'perpetuum mobile'"
+
+
+def test_a_users_mistake_comes_through_from_a_worker(spec: dict[str, Any], start: Callable[..., Worker]) -> None:
+    with (
+        contextlib.closing(start({**spec, "batch_size": 101})) as worker,
+        pytest.raises(UserError, match="100 training"),
+    ):
+        worker.setup()
+
+
+def test_a_worker_that_dies_is_an_error_of_one_line(spec: dict[str, Any], start: Callable[..., Worker]) -> None:
+    with contextlib.closing(start(spec)) as worker:
+        worker._process.kill()
+        with pytest.raises(WorkerError, match="ended with status -9"):
+            worker.setup()
+
+
+class FakeWorker:
+    """Takes 10 ms per step on this project's side and 20 on PyTorch's."""
+
+    def __init__(self, spec: Mapping[str, Any], log: object, variables: object) -> None:
+        self.side = spec["side"]
+
+    def setup(self) -> dict[str, Any]:
+        if self.side == "check":
+            checked = {"parameters": 4385, "logits_differ_by": 2e-7, "logits_after_a_step_differ_by": 3e-6}
+            return {"platform": "cpu", "devices": 2, "steps_per_epoch": 6, **checked}
+        return {"build_s": 1.0, "first_step_s": 2.0, "warm_up_s": 0.5, "device": "fake"}
+
+    def run(self, steps: int) -> dict[str, Any]:
+        return {"seconds": steps * (0.01 if self.side == "jax" else 0.02), "memory_mib": 100}
+
+    def close(self) -> None:
+        pass
+
+
+def test_main_leaves_a_table_a_record_and_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark, "Worker", FakeWorker)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    config = benchmark.Config(dataset="digits", runs=tmp_path, rounds=3)
+
+    benchmark.main(config)
+    benchmark.main(config)  # overwrites
+
+    folder = tmp_path / "benchmark" / "digits"
+    assert {file.name for file in folder.iterdir()} == {"table.md", "results.json", "benchmark.png", "workers.log"}
+    table = (folder / "table.md").read_text()
+    assert table in capsys.readouterr().out
+    ours = next(line for line in table.splitlines() if line.startswith("| aejax "))
+    assert [cell.strip() for cell in ours.split("|")][2:7] == [
+        "0.06000",
+        "0.06000 to 0.06000",
+        "25,600",
+        "0.500",
+        "0.500",
+    ]
+    assert "open: JAX found no GPU here" in table
+    assert "both sides have 4385 parameters" in table
+    results = json.loads((folder / "results.json").read_text())
+    assert results["config"]["rounds"] == 3
+    assert len(results["systems"]["autoencoder"]["rows"]) == len(benchmark.PYTORCH_SETTINGS) + 4
+
+
+@pytest.mark.parametrize(("load_average", "warned"), [(0.1, False), (1.0, True)])
+def test_a_busy_machine_is_no_place_to_measure(
+    load_average: float,
+    warned: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = {**benchmark_report.environment(), "load_average": load_average, "cores": 2}
+    monkeypatch.setattr(benchmark, "Worker", FakeWorker)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(benchmark_report, "environment", lambda: where)
+
+    benchmark.main(benchmark.Config(dataset="digits", runs=tmp_path))
+
+    output = capsys.readouterr()
+    assert ("other processes are busy" in output.err) == warned
+    assert f"2 cores, load average {load_average:.2f} before" in output.out
+
+
+def test_without_pytorch_one_line_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[benchmark\]'"):
+        benchmark.main(benchmark.Config(dataset="digits", runs=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"systems": ("autoencoder", "toaster")}, "--systems autoencoder toaster: choose from autoencoder"),
+        ({"systems": ()}, "choose from"),
+        ({"runs": Path("/dev/null/runs")}, "cannot be written"),
+    ],
+)
+def test_mistakes_are_one_line(
+    options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(UserError, match=message):
+        benchmark.main(benchmark.Config(**{"dataset": "digits", "runs": tmp_path, **options}))
+
+
+@pytest.mark.parametrize("option", ["rounds", "steps", "screening_steps", "batch_size"])
+def test_numbers_must_be_positive(option: str) -> None:
+    with pytest.raises(UserError, match="must be at least 1"):
+        benchmark.Config(**{option: 0})
