@@ -1,9 +1,12 @@
 """Convolutions as matrix products on batch-minor arrays (channels, height, width, batch).
 
-XLA's CPU backend runs its native convolution inside a loop on a slow path; a matrix product keeps its speed there. Every
-function here equals conv3x3 with pooling or nearest upsampling of the ordinary kernel (3, 3, in, out): the kernel, which
-is small, is rearranged at each call, and the image, which is large, is only shifted. With the batch as the last axis
-every shift moves whole contiguous rows, and the batch can be split over devices without communication.
+XLA's CPU backend runs its native convolution inside a loop on a slow path; a matrix product keeps its speed there.
+Every function here equals conv3x3 with pooling or nearest upsampling of the ordinary kernel (3, 3, in, out): the
+kernel, which is small, is rearranged at each call, and the image, which is large, is only shifted. With the batch as
+the last axis every shift moves whole contiguous rows, and the batch can be split over devices without communication.
+
+Gradients are written out where autodiff's are slow: it turns round the larger operand of a product, and adds up padded
+arrays where slices would do.
 """
 
 import jax
@@ -11,63 +14,111 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-# Row p of a 4-row patch feeds row a of the 2x2 pooling window through kernel row i: p = a + i.
-_POOL = np.zeros((4, 2, 3), np.float32)
-# Low-resolution row r of 2 feeds row a of the 2x upsampled output through kernel row i, for windows that start on a row.
+# Row p of a 4-row window feeds row a of the 2 rows at its centre through kernel row i: p = a + i.
+_WINDOW = np.zeros((4, 2, 3), np.float32)
+# Low-resolution row r of 2 feeds row a of the 2x upsampled output through kernel row i, in windows that start on a row.
 _UPSAMPLE = np.zeros((2, 2, 3), np.float32)
-# The same with the window centred, as two shifts per output row: row a sees low-resolution rows a - 1 + r.
-_UPSAMPLE_CENTRED = np.zeros((2, 2, 3), np.float32)
 for _a in range(2):
     for _i in range(3):
-        _POOL[_a + _i, _a, _i] = 1
+        _WINDOW[_a + _i, _a, _i] = 1
         _UPSAMPLE[(_a + _i) // 2, _a, _i] = 1
-        _UPSAMPLE_CENTRED[_a, (_a + _i + 1) // 2 - _a, _i] = 1
 
 
 def _pad(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
-    return jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
+    """Zeros on each side of the image; negative numbers crop."""
+    edges = ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0))
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
 def _patches(x: Array, rows: int, columns: int) -> Array:
     """(C, H, W, B) -> (rows * columns * C, H - rows + 1, W - columns + 1, B)."""
     h, w = x.shape[1] - rows + 1, x.shape[2] - columns + 1
-    return jnp.concatenate([x[:, i : i + h, j : j + w] for i in range(rows) for j in range(columns)], axis=0)
+    return jnp.concatenate([x[:, i : i + h, j : j + w] for i in range(rows) for j in range(columns)])
 
 
 @jax.custom_vjp
 def _matmul(weights: Array, x: Array) -> Array:
-    """(M, K), (K, H, W, B) -> (M, H, W, B); a product with free axes, so that a batch over devices stays where it is."""
+    """(M, K), (K, H, W, B) -> (M, H, W, B); free axes, so that a batch over devices stays where it is."""
     return jax.lax.dot_general(weights, x, (((1,), (0,)), ((), ())))
 
 
 def _matmul_bwd(residual: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    # Autodiff would yield both products transposed, and a copy of each large array to turn it round.
     weights, x = residual
-    to_weights = jax.lax.dot_general(gradient, x, (((1, 2, 3), (1, 2, 3)), ((), ())))
-    return to_weights, jax.lax.dot_general(weights.T, gradient, (((1,), (0,)), ((), ())))
+    # XLA's CPU backend turns the second operand round, so it must be the smaller; without the barrier XLA swaps them.
+    swap = len(gradient) < len(x)
+    operands = (x, gradient) if swap else (gradient, x)
+    to_weights = jax.lax.optimization_barrier(jax.lax.dot_general(*operands, (((1, 2, 3), (1, 2, 3)), ((), ()))))
+    to_x = jax.lax.dot_general(weights.T, gradient, (((1,), (0,)), ((), ())))
+    return to_weights.T if swap else to_weights, to_x
 
 
 _matmul.defvjp(lambda weights, x: (_matmul(weights, x), (weights, x)), _matmul_bwd)
 
 
+def _transposes(f: jax.custom_vjp, g: jax.custom_vjp) -> None:
+    """Makes each of two linear functions the other's gradient."""
+    f.defvjp(lambda x: (f(x), None), lambda _, gradient: (g(gradient),))
+    g.defvjp(lambda x: (g(x), None), lambda _, gradient: (f(gradient),))
+
+
+@jax.custom_vjp
 def _space_to_depth(x: Array) -> Array:
     """(C, 2H, 2W, B) -> (4C, H, W, B)."""
     c, h, w, b = x.shape
-    return x.reshape(c, h // 2, 2, w // 2, 2, b).transpose(2, 4, 0, 1, 3, 5).reshape(4 * c, h // 2, w // 2, b)
+    x = x.reshape(c, h // 2, 2, w // 2, 2, b)
+    return jnp.concatenate([x[:, :, i, :, j] for i in range(2) for j in range(2)])
 
 
-def _depth_to_space(y: Array, channels: int) -> Array:
-    """(4 * channels, H, W, B) -> (channels, 2H, 2W, B)."""
+@jax.custom_vjp
+def _depth_to_space(y: Array) -> Array:
+    """(4C, H, W, B) -> (C, 2H, 2W, B); stacked, as a loop over the transposed array is several times slower."""
     _, h, w, b = y.shape
-    return y.reshape(2, 2, channels, h, w, b).transpose(2, 3, 0, 4, 1, 5).reshape(channels, 2 * h, 2 * w, b)
+    y = y.reshape(2, 2, -1, h, w, b)
+    rows = [jnp.stack([y[i, 0], y[i, 1]], axis=3).reshape(-1, h, 2 * w, b) for i in range(2)]
+    return jnp.stack(rows, axis=2).reshape(-1, 2 * h, 2 * w, b)
+
+
+_transposes(_space_to_depth, _depth_to_space)
+
+
+@jax.custom_vjp
+def _windows(x: Array) -> Array:
+    """(C, 2H, 2W, B) -> (16C, H, W, B): the 4x4 window around each 2x2 block, zero outside the image.
+
+    Row ((2r + s) * 4 + 2i + j) * C + c holds channel c of pixel (2r + i, 2s + j) of each window.
+    """
+    return _patches(_space_to_depth(_pad(x, (1, 1), (1, 1))), 2, 2)
+
+
+@jax.custom_vjp
+def _add_windows(y: Array) -> Array:
+    """(16C, H, W, B) -> (C, 2H, 2W, B): 4x4 windows, each laid around its 2x2 block, added up where they overlap."""
+    windows = y.reshape(2, 2, 2, 2, -1, *y.shape[1:])
+
+    def pixel(i: int, j: int) -> Array:
+        """Pixel (i, j) of every block, from four windows: its own and those of the blocks next to it."""
+        parts = [_pad(windows[r, s, 1 - i, 1 - j], (r - i, i - r), (s - j, j - s)) for r in range(2) for s in range(2)]
+        return sum(parts[1:], parts[0])
+
+    return _depth_to_space(jnp.concatenate([pixel(i, j) for i in range(2) for j in range(2)]))
+
+
+_transposes(_windows, _add_windows)
+
+
+def _window_weights(kernel: Array) -> Array:
+    """(3, 3, C, N) -> (4, N, 16C): what each pixel of a 2x2 block takes from the 4x4 window around the block."""
+    c, n = kernel.shape[2:]
+    weights = jnp.einsum("pai,qbj,ijcn->abnpqc", _WINDOW, _WINDOW, kernel).reshape(4, n, 2, 2, 2, 2, c)
+    return weights.transpose(0, 1, 2, 4, 3, 5, 6).reshape(4, n, 16 * c)
 
 
 def conv(x: Array, kernel: Array, bias: Array, *, same: bool) -> Array:
-    """Stride-1 convolution: (C, H, W, B), (k, l, C, N), (N,) -> (N, H', W', B); odd k and l where `same`."""
-    k, l, _, n = kernel.shape
+    """Stride-1 convolution: (C, H, W, B), (k, m, C, N), (N,) -> (N, H', W', B); odd k and m where `same`."""
+    k, m, _, n = kernel.shape
     if same:
-        x = _pad(x, (k // 2, k // 2), (l // 2, l // 2))
-    return _matmul(kernel.reshape(-1, n).T, _patches(x, k, l)) + bias[:, None, None, None]
+        x = _pad(x, (k // 2, k // 2), (m // 2, m // 2))
+    return _matmul(kernel.reshape(-1, n).T, _patches(x, k, m)) + bias[:, None, None, None]
 
 
 @jax.custom_vjp
@@ -102,18 +153,11 @@ _relu_of_max.defvjp(lambda y, bias: (_relu_of_max(y, bias), (y, bias)), _relu_of
 def conv_max_pool(x: Array, kernel: Array, bias: Array, *, pool_padding: int) -> Array:
     """relu(max_pool_2x2(conv3x3 SAME)): (C, H, W, B), (3, 3, C, N), (N,) -> (N, H // 2 + p, W // 2 + p, B).
 
-    One product yields all four positions of each pooling window from its 4x4 input patch. `pool_padding` p is 0 or 1.
+    One product yields all four positions of a pooling window from the 4x4 pixels around it. `pool_padding` p is 0 or 1.
     """
-    _, h, w, _ = x.shape
-    c, n = kernel.shape[2:]
-    if pool_padding:
-        x = _pad(x, (2, 1 + (h % 2 == 0)), (2, 1 + (w % 2 == 0)))
-    else:
-        x = _pad(x, (1, 1 - h % 2), (1, 1 - w % 2))
-        x = x[:, : 2 * (h // 2) + 2, : 2 * (w // 2) + 2]
-    weights = jnp.einsum("pai,qbj,ijcn->abnpqc", _POOL, _POOL, kernel).reshape(4, n, 2, 2, 2, 2, c)
-    weights = weights.transpose(0, 1, 2, 4, 3, 5, 6).reshape(4 * n, 16 * c)
-    y = _matmul(weights, _patches(_space_to_depth(x), 2, 2))
+    (_, h, w, _), n, p = x.shape, kernel.shape[3], pool_padding
+    x = _pad(x, (p, (h + p) % 2), (p, (w + p) % 2))
+    y = _matmul(_window_weights(kernel).reshape(4 * n, -1), _windows(x))[:, : h // 2 + p, : w // 2 + p]
     y = y.reshape(4, n, *y.shape[1:])
     if pool_padding:  # positions outside the image must never win
         rows, columns = (2 * np.arange(y.shape[axis]) + np.arange(2)[:, None] - 1 for axis in (2, 3))
@@ -123,50 +167,16 @@ def conv_max_pool(x: Array, kernel: Array, bias: Array, *, pool_padding: int) ->
 
 
 def upsample_conv(x: Array, kernel: Array, bias: Array, *, same: bool) -> Array:
-    """conv3x3(nearest 2x upsampling): (C, H, W, B), (3, 3, C, N), (N,) -> (N, 2H, 2W, B), or 2 fewer where not `same`."""
+    """conv3x3(nearest 2x upsampling): (C, H, W, B), (3, 3, C, N), (N,) -> (N, 2H, 2W, B), 2 fewer where not `same`."""
     c, n = kernel.shape[2:]
-    if 4 * n < c:
-        y = _upsample_conv_few(x, kernel)
+    if 4 * n < c:  # the image layer: multiply first, as its patches would be the larger array
+        # The transpose of upsampling adds up a block, and that of a convolution is one with the kernel turned round.
+        weights = _window_weights(kernel[::-1, ::-1].swapaxes(2, 3)).sum(0).T
+        y = _add_windows(_matmul(weights, x))
         y = y if same else y[:, 1:-1, 1:-1]
     else:
         x = _pad(x, (1, 1), (1, 1)) if same else x
         weights = jnp.einsum("rai,sbj,ijcn->abnrsc", _UPSAMPLE, _UPSAMPLE, kernel).reshape(4 * n, -1)
-        y = _depth_to_space(_matmul(weights, _patches(x, 2, 2)), n)
+        y = _depth_to_space(_matmul(weights, _patches(x, 2, 2)))
         y = y[:, 1:-1, 1:-1] if same else y
     return y + bias[:, None, None, None]
-
-
-def _upsample_conv_few(x: Array, kernel: Array) -> Array:
-    """For few outputs (the image layer): multiply first, then add shifted planes; the patches would be the larger array."""
-    (_, h, w, b), (c, n) = x.shape, kernel.shape[2:]
-    weights = jnp.einsum("ari,bsj,ijcn->abrsnc", _UPSAMPLE_CENTRED, _UPSAMPLE_CENTRED, kernel).reshape(16 * n, c)
-    y = _sum_of_shifts(_matmul(weights, x).reshape(2, 2, 2, 2, n, h, w, b))
-    return _depth_to_space(y.reshape(4 * n, h, w, b), n)
-
-
-@jax.custom_vjp
-def _sum_of_shifts(z: Array) -> Array:
-    """(2, 2, 2, 2, N, H, W, B) over (a, b, r, s) -> (2, 2, N, H, W, B): plane (a, b, r, s) moved to its place in (a, b)."""
-    h, w = z.shape[5:7]
-    z = jnp.pad(z, ((0, 0),) * 5 + ((1, 1), (1, 1), (0, 0)))
-    return _grid(
-        lambda a, b: sum(z[a, b, r, s, :, a + r : a + r + h, b + s : b + s + w] for r in range(2) for s in range(2))
-    )
-
-
-def _sum_of_shifts_bwd(_: None, gradient: Array) -> tuple[Array]:
-    # Slices of one padded array: differentiating the sum would add up padded arrays, a fifth of a training step.
-    h, w = gradient.shape[3:5]
-    gradient = jnp.pad(gradient, ((0, 0),) * 3 + ((1, 1), (1, 1), (0, 0)))
-
-    def plane(a: int, b: int, r: int, s: int) -> Array:
-        return gradient[a, b, :, 2 - a - r : 2 - a - r + h, 2 - b - s : 2 - b - s + w]
-
-    return (_grid(lambda a, b: _grid(lambda r, s: plane(a, b, r, s))),)
-
-
-def _grid(entry) -> Array:
-    return jnp.stack([jnp.stack([entry(i, j) for j in range(2)]) for i in range(2)])
-
-
-_sum_of_shifts.defvjp(lambda z: (_sum_of_shifts(z), None), _sum_of_shifts_bwd)

@@ -29,7 +29,7 @@ def from_batch_minor(x: Array) -> Array:
 
 
 class _Convolution(nn.Module):
-    """Fields that the layers share: `lowering` is "gemm" (matrix products), "native" (XLA's own) or "auto": gemm on CPU."""
+    """What the layers share: `lowering` is "gemm" (matrix products), "native" (XLA's own) or "auto": gemm on CPU."""
 
     features: int
     kernel_size: int = 3
@@ -77,7 +77,7 @@ class ConvMaxPool(_Convolution):
 
 
 class UpsampleConv(_Convolution):
-    """Nearest-neighbour 2x upsampling, 3x3 convolution: (in, H, W, batch) -> (features, 2H, 2W, batch); VALID: 2 less."""
+    """Nearest 2x upsampling, 3x3 convolution: (in, H, W, batch) -> (features, 2H, 2W, batch), 2 fewer where VALID."""
 
     padding: Padding = "SAME"
 

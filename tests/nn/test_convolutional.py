@@ -1,6 +1,7 @@
 """The lesson's convolutional autoencoder: its shapes and parameters, and what its training step compiles to on CPU."""
 
 import re
+from functools import partial
 
 import flax
 import jax
@@ -12,16 +13,18 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from aejax.errors import UserError
-from aejax.nn.convolutional import ConvAutoencoder, check_image_size
+from aejax.nn.convolutional import ConvAutoencoder, ConvEncoder, check_image_size
 from aejax.nn.layers import Lowering
-from tests.nn.test_layers import assert_close
+from tests.nn.test_layers import LOWERINGS, assert_close
 
 IMAGES = jax.ShapeDtypeStruct((8, 28, 28, 1), jnp.float32)
+COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+QUICK = {"xla_backend_optimization_level": 0}  # LLVM's optimiser takes most of a compilation and changes no operation
 
 
-def autoencoder(lowering: Lowering = "gemm") -> tuple[ConvAutoencoder, dict]:
-    model = ConvAutoencoder(lowering=lowering)
-    return model, model.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+def parameters(model: ConvAutoencoder) -> dict:
+    """Shapes alone."""
+    return jax.eval_shape(model.init, jax.random.key(0), IMAGES)
 
 
 def loss_and_gradients(model: ConvAutoencoder, params: dict, images: Array) -> tuple[Array, dict]:
@@ -36,8 +39,9 @@ def operations(compiled: jax.stages.Compiled, name: str) -> int:
 
 
 def test_shapes() -> None:
-    model, params = autoencoder()
-    latents = jax.eval_shape(lambda p, x: model.apply(p, x, method=lambda m, x: m.encoder(x)), params, IMAGES)
+    model, encoder = ConvAutoencoder(), ConvEncoder()
+    params = parameters(model)
+    latents = jax.eval_shape(encoder.apply, {"params": params["params"]["encoder"]}, IMAGES)
     assert latents.shape == (8, 4, 4, 8)
     assert jax.eval_shape(model.apply, params, IMAGES).shape == IMAGES.shape
 
@@ -52,46 +56,48 @@ def test_layer_widths_are_the_lessons() -> None:
         for part, layers in kernels.items()
         for layer, widths in layers.items()
     }
-    _, params = autoencoder()
-    flat = flax.traverse_util.flatten_dict(params["params"])
+    flat = flax.traverse_util.flatten_dict(parameters(ConvAutoencoder())["params"])
     assert {path[:2]: (flat[*path[:2], "kernel"].shape, flat[*path[:2], "bias"].shape) for path in flat} == expected
     assert sum(array.size for array in flat.values()) == 4385
 
 
 def test_lowerings_agree() -> None:
-    (model, params), (native, _) = autoencoder(), autoencoder("native")
-    images = jax.random.uniform(jax.random.key(1), (3, 28, 28, 1))
+    models = [ConvAutoencoder(lowering=lowering) for lowering in LOWERINGS]
+    random = np.random.default_rng(0)
+    images = random.random((3, 28, 28, 1), np.float32)
+    params = jax.tree.map(lambda p: random.normal(0, 0.3, p.shape).astype(np.float32), parameters(models[0]))
 
-    @jax.jit
     def results(params: dict, images: Array) -> list[tuple]:
-        return [(m.apply(params, images), *loss_and_gradients(m, params, images)) for m in (model, native)]
+        return [(model.apply(params, images), *loss_and_gradients(model, params, images)) for model in models]
 
     with jax.default_matmul_precision("highest"):
-        actual, expected = jax.device_get(results(params, images))
+        actual, expected = jax.device_get(jax.jit(results, compiler_options=QUICK)(params, images))
     assert_close(actual, expected)
 
 
-def test_no_convolution_in_the_compiled_step() -> None:
+@pytest.mark.parametrize(("lowering", "convolves"), [("gemm", False), ("native", True)])
+def test_no_convolution_in_the_compiled_step(lowering: Lowering, convolves: bool) -> None:
     """XLA's own convolution is many times slower inside a CPU loop."""
-    for lowering, expected in (("gemm", False), ("native", True)):
-        model, params = autoencoder(lowering)
-        compiled = jax.jit(loss_and_gradients, static_argnums=0).lower(model, params, IMAGES).compile()
-        assert bool(operations(compiled, "convolution")) == expected
+    model = ConvAutoencoder(lowering=lowering)
+    step = jax.jit(loss_and_gradients, static_argnums=0, compiler_options=QUICK)
+    compiled = step.lower(model, parameters(model), IMAGES).compile()
+    assert bool(operations(compiled, "convolution")) == convolves
 
 
 def test_a_batch_over_two_devices_needs_one_reduction() -> None:
-    """The gradients' sum is all that devices exchange; a layer that reshapes the batch axis away would gather it."""
-    model, params = autoencoder()
+    """The gradients' sum is all that devices exchange; a layer that merged the batch with another would gather it."""
+    model = ConvAutoencoder(lowering="gemm")
     mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("data",))
     everywhere, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-
-    def step(params: dict, images: Array) -> tuple[Array, dict]:
-        return loss_and_gradients(model, params, images)
-
-    compiled = jax.jit(step, in_shardings=(everywhere, split), out_shardings=everywhere).lower(params, IMAGES).compile()
-    assert operations(compiled, "all-reduce") == 1
-    for name in ("all-gather", "all-to-all", "collective-permute"):
-        assert operations(compiled, name) == 0
+    step = jax.jit(
+        partial(loss_and_gradients, model),
+        in_shardings=(everywhere, split),
+        out_shardings=everywhere,
+        compiler_options=QUICK,
+    )
+    compiled = step.lower(parameters(model), IMAGES).compile()
+    counts = {name: operations(compiled, name) for name in COLLECTIVES}
+    assert counts == dict.fromkeys(COLLECTIVES, 0) | {"all-reduce": 1}
 
 
 @pytest.mark.parametrize("size", [12, 20, 28, 36])
