@@ -1,7 +1,7 @@
 """Named streams of randomness: the only place where keys are made.
 
-A run has one root key, from its seed. Every use of randomness folds in its own name and the step, so no two uses share a
-key and the randomness of step N depends on (seed, N) alone: a resumed run draws what an uninterrupted one would have.
+A run has one root key, from its seed. Every use of randomness folds in its own name and the step, so no two uses share
+a key and the randomness of step N depends on (seed, N) alone: a resumed run draws what an uninterrupted one would have.
 """
 
 import zlib

@@ -5,13 +5,13 @@ python -m experiments.autoencoder --dataset digits      no download
 python -m experiments.autoencoder --dataset mine.npz    your own images
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 import optax
 
 from aejax import cli, plots
-from aejax.data import load
 from aejax.data.feeds import as_float, device_feed
 from aejax.evaluation import image_quality
 from aejax.methods import reconstruction
@@ -23,6 +23,7 @@ from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import open_run
+from aejax.training.splits import load_splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +40,16 @@ class Config(RunConfig):
 
 def main(config: Config) -> None:
     mesh = make_mesh(config.devices, config.batch_size)
-    train, held_out, test = (
-        load(config.dataset, split, config.data_dir, config.raw_dir, config.image_size)
-        for split in ("train[:90%]", "train[90%:]", "test")
-    )
-    height, width, channels = train.images.shape[1:]
+    data = load_splits(config)
+    height, width, channels = data.train.images.shape[1:]
     check_image_size(height, width)
 
     network = ConvAutoencoder(channels)
     method = reconstruction.autoencoder(network, optax.adam(config.learning_rate))
-    feed = device_feed(train.images, config.batch_size, mesh)
+    feed = device_feed(data.train.images, config.batch_size, mesh)
     evaluate = over_images(method.evaluate, mesh)
     reconstruct = over_images(reconstruction.reconstruct(network), mesh)
-    examples = test.one_per_class()
+    examples = data.test.one_per_class()
 
     with open_run(config, "autoencoder") as run:
 
@@ -68,13 +66,13 @@ def main(config: Config) -> None:
             run,
             epochs=config.epochs,
             seed=config.seed,
-            evaluations={"held_out": held_out.images},
+            evaluations={"held_out": data.held_out.images},
             on_epoch=draw,
         )
 
         splits = {}
-        for name, dataset in {"train": train, "held_out": held_out, "test": test}.items():
-            quality = image_quality.summary(reconstruct(state, dataset.images), as_float(dataset.images))
+        for name, dataset in data._asdict().items():
+            quality = image_quality.summary_in_blocks(functools.partial(reconstruct, state), dataset.images)
             splits[name] = mean_of_examples(evaluate(state, dataset.images) | quality)
         run.figure("reconstructions", plots.image_grid(rows(state), f"{config.dataset}, test set"))
         run.finish(config, mesh, splits)

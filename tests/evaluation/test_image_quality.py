@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import skimage.color
 import skimage.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,3 +139,35 @@ def test_ssim_calls_scikit_image_once_per_block_of_images(monkeypatch: pytest.Mo
     monkeypatch.setattr(skimage.metrics, "structural_similarity", counting)
     image_quality.ssim(*pair(7, (400, 28, 28, 1)))
     assert len(calls) == 10  # image by image is six times as slow
+
+
+def test_luma_is_matlabs_rgb2ycbcr() -> None:
+    images = pair(8, (3, 11, 12, 3))[0]
+    found = image_quality.luma(images)
+    assert found.shape == (3, 11, 12, 1)
+    np.testing.assert_allclose(found[..., 0], skimage.color.rgb2ycbcr(images)[..., 0] / 255, atol=1e-6)
+    ends = image_quality.luma(np.stack([np.zeros((1, 1, 3)), np.ones((1, 1, 3))]))
+    np.testing.assert_allclose(np.ravel(ends), [16 / 255, 235 / 255], atol=1e-6)
+
+
+def test_psnr_on_luma_of_a_grey_difference_is_that_of_the_studio_range() -> None:
+    x, y = np.full((1, 4, 4, 3), 0.4), np.full((1, 4, 4, 3), 0.5)
+    found = image_quality.psnr(image_quality.luma(x), image_quality.luma(y))
+    np.testing.assert_allclose(found, 20 + 20 * np.log10(255 / 219), atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4, 1), (4, 4, 3)])
+def test_luma_of_what_is_not_rgb_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected RGB images"):
+        image_quality.luma(np.zeros(shape))
+
+
+def test_blocks_of_images_are_judged_as_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 12, 12, 1), dtype=np.uint8)
+    whole = image_quality.summary_in_blocks(lambda block: block / np.float32(300), images)
+    monkeypatch.setattr(image_quality, "_BLOCK_IMAGES", 4)
+    blocks = image_quality.summary_in_blocks(lambda block: block / np.float32(300), images)
+    expected = image_quality.summary(images / np.float32(300), images / np.float32(255))
+    for name, values in expected.items():
+        np.testing.assert_allclose(whole[name], values, rtol=1e-6)
+        np.testing.assert_allclose(blocks[name], values, rtol=1e-6)
