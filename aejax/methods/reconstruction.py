@@ -1,46 +1,93 @@
-"""Methods that reconstruct their input: the autoencoder."""
+"""Methods that reconstruct images: the autoencoder and, with a corrupted input, the denoiser and the super-resolver."""
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 from jax import Array
 
 from aejax import losses
+from aejax.corruptions import Corruption
 from aejax.methods.method import Method, Metrics, Params, TrainState, one_optimizer
 
 
-def autoencoder(network: nn.Module, optimizer: optax.GradientTransformation) -> Method:
-    """Minimises the binary cross-entropy between images and their reconstructions.
+class Pixels(NamedTuple):
+    """What a network's outputs say about pixels.
 
-    Args:
-      network: images -> logits of the same shape, (batch, height, width, channels).
-      optimizer: any optax transformation.
-
-    Returns:
-      A method with the metrics "loss" (BCE in nats per image), "bce" (the same per pixel and channel, as deep-learning
-      libraries average it) and "mse" (per pixel and channel).
+    Attributes:
+      name: the metric of the loss per pixel.
+      loss: (outputs, targets) -> one value per example, summed over pixels: (batch, ...) twice -> (batch,).
+      picture: outputs -> images in [0, 1], the expected pixels.
     """
 
+    name: str
+    loss: Callable[[Array, Array], Array]
+    picture: Callable[[Array], Array]
+
+
+BERNOULLI = Pixels("bce", losses.bernoulli_negative_log_likelihood, jax.nn.sigmoid)
+"""Outputs are logits."""
+
+GAUSSIAN = Pixels("squared_error", losses.squared_error, lambda outputs: jnp.clip(outputs, 0, 1))
+"""Outputs are means, for networks that predict a residual; the variance, which is one for all, does not matter."""
+
+
+def autoencoder(
+    network: nn.Module,
+    optimizer: optax.GradientTransformation,
+    corrupt: Corruption | None = None,
+    pixels: Pixels = BERNOULLI,
+) -> Method:
+    """Minimises the distance between images and what the network makes of them, or of what `corrupt` leaves of them.
+
+    A corruption makes this a denoiser (Vincent et al. 2008) or a super-resolver. It draws from the step's own key, so
+    that every image meets fresh noise at every step; the target is the clean image, and so are the metrics'.
+
+    Args:
+      network: inputs -> outputs of the images' shape, (batch, height, width, channels).
+      optimizer: any optax transformation.
+      corrupt: (key, images) -> inputs; None gives the images themselves.
+      pixels: what the outputs are, and with it the loss.
+
+    Returns:
+      A method with the metrics "loss" (summed over pixels and channels; for BERNOULLI in nats per image), the same per
+      pixel and channel ("bce" for BERNOULLI, as deep-learning libraries average it), and "mse" of the pictures.
+    """
+
+    def init(key: Array, images: Array) -> Params:
+        inputs = jax.eval_shape(_corrupted(corrupt), key, images)
+        return network.init(key, jnp.zeros(inputs.shape, inputs.dtype))
+
     def loss(params: Params, images: Array, key: Array) -> tuple[Array, Metrics]:
-        logits = network.apply(params, images)
-        assert isinstance(logits, Array)
-        bce = losses.bernoulli_negative_log_likelihood(logits, images)
-        pixels = math.prod(images.shape[1:])
-        mse = losses.squared_error(jax.nn.sigmoid(logits), images) / pixels
-        return bce, {"bce": bce / pixels, "mse": mse}
+        outputs = network.apply(params, _corrupted(corrupt)(key, images))
+        assert isinstance(outputs, Array)
+        values = pixels.loss(outputs, images)
+        size = math.prod(images.shape[1:])
+        mse = losses.squared_error(pixels.picture(outputs), images) / size
+        return values, {pixels.name: values / size, "mse": mse}
 
-    return one_optimizer(network.init, loss, optimizer)
+    return one_optimizer(init, loss, optimizer)
 
 
-def reconstruct(network: nn.Module) -> Callable[[TrainState, Array, Array], Array]:
-    """(state, images, key) -> reconstructions: probabilities in [0, 1], of the images' shape. The key is not used."""
+def reconstruct(
+    network: nn.Module, corrupt: Corruption | None = None, pixels: Pixels = BERNOULLI
+) -> Callable[[TrainState, Array, Array], Array]:
+    """(state, images, key) -> pictures in [0, 1]: what the method of the same arguments makes of its inputs.
+
+    With equal keys these are the pictures that its `evaluate` judges. Without a corruption the key is not used.
+    """
 
     def apply(state: TrainState, images: Array, key: Array) -> Array:
-        logits = network.apply(state.params, images)
-        assert isinstance(logits, Array)
-        return jax.nn.sigmoid(logits)
+        outputs = network.apply(state.params, _corrupted(corrupt)(key, images))
+        assert isinstance(outputs, Array)
+        return pixels.picture(outputs)
 
     return apply
+
+
+def _corrupted(corrupt: Corruption | None) -> Corruption:
+    return corrupt or (lambda key, images: images)
