@@ -1,16 +1,24 @@
 """Arrays in, matplotlib figures out: pure functions, without pyplot and so without its global state."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lazy_loader
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.textpath import TextPath
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from matplotlib.transforms import blended_transform_factory
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# `--help` need not pay for them.
+figures = lazy_loader.load("matplotlib.figure", suppress_warning=True)
+textpath = lazy_loader.load("matplotlib.textpath", suppress_warning=True)
+ticker = lazy_loader.load("matplotlib.ticker", suppress_warning=True)
+transforms = lazy_loader.load("matplotlib.transforms", suppress_warning=True)
 
 DPI = 150
 SPLITS = ("train", "held_out", "test")
@@ -53,7 +61,7 @@ def image_grid(rows: Mapping[str, ArrayLike], title: str | None = None) -> Figur
     height, width = canvas.shape[:2]
     top = 46 if title else pad
     size = np.array([left + width + pad, pad + height + top])
-    figure = Figure(figsize=tuple(size / DPI), dpi=DPI)
+    figure = figures.Figure(figsize=tuple(size / DPI), dpi=DPI)
     axes = figure.add_axes((left / size[0], pad / size[1], width / size[0], height / size[1]))
     axes.imshow(canvas, interpolation="nearest", aspect="auto")
     axes.set_axis_off()
@@ -82,7 +90,7 @@ def learning_curves(
         raise ValueError("learning_curves needs at least one name in y")
     columns = min(len(names), 2)
     lines = -(-len(names) // columns)
-    figure = Figure(figsize=(6 if columns == 1 else 8.4, 0.4 + 3 * lines), dpi=DPI, layout="constrained")
+    figure = figures.Figure(figsize=(6 if columns == 1 else 8.4, 0.4 + 3 * lines), dpi=DPI, layout="constrained")
     handles: dict[str, Any] = {}
     for i, name in enumerate(names):
         axes = figure.add_subplot(lines, columns, i + 1)
@@ -108,9 +116,9 @@ def learning_curves(
         if name not in _LINEAR and seen and min(seen) > 0 and max(seen) > 10 * min(seen):
             axes.set_yscale("log")
             subs = (1, 2, 5) if max(seen) < 1000 * min(seen) else (1,)
-            axes.yaxis.set_major_locator(LogLocator(subs=subs))
+            axes.yaxis.set_major_locator(ticker.LogLocator(subs=subs))
             axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.yaxis.set_minor_formatter(ticker.NullFormatter())
         else:
             axes.ticklabel_format(useOffset=False)
         axes.margins(x=0.01)
@@ -121,11 +129,11 @@ def learning_curves(
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["bottom", "left"]].set_color(_FAINT)
         axes.tick_params(colors=_INK, labelsize=9, color=_FAINT)
-        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True, min_n_ticks=1))
         to_fraction = axes.transScale + axes.transLimits
         axes.get_ylim()  # settles the limits that the transform reads
         heights = [to_fraction.transform((1, value))[1] for value, _ in ends]
-        beside = blended_transform_factory(axes.transAxes, axes.transAxes)
+        beside = transforms.blended_transform_factory(axes.transAxes, axes.transAxes)
         for (value, colour), height in zip(ends, _spread(heights, 0.065), strict=True):
             axes.text(1.015, height, f"{value:#.4g}".rstrip("."), color=colour, size=9, va="center", transform=beside)
     figure.align_ylabels()
@@ -184,7 +192,7 @@ def _mosaic(images: np.ndarray, columns: int, gap: int) -> np.ndarray:
 
 def _text_width(text: str, size: float) -> float:
     """In pixels."""
-    return TextPath((0, 0), text or " ", size=size).get_extents().width * DPI / 72
+    return textpath.TextPath((0, 0), text or " ", size=size).get_extents().width * DPI / 72
 
 
 def _spread(heights: Sequence[float], distance: float) -> list[float]:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+import lazy_loader
 
 Tree = Any
+
+ocp = lazy_loader.load("orbax.checkpoint", suppress_warning=True)  # `--help` need not pay for it
 
 
 class Checkpoints:
@@ -19,10 +20,11 @@ class Checkpoints:
     """
 
     def __init__(self, path: Path) -> None:
-        policy = AnyPreservationPolicy(
+        policies = ocp.checkpoint_managers
+        policy = policies.AnyPreservationPolicy(
             [
-                LatestN(2),
-                BestN(
+                policies.LatestN(2),
+                policies.BestN(
                     get_metric_fn=_value,
                     reverse=True,
                     n=1,

@@ -3,16 +3,17 @@
 It holds config.json, metrics.jsonl, checkpoints/, figures/, tensorboard/ and, in the end, summary.json.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 from jax.sharding import Mesh
-from matplotlib.figure import Figure
 
 from aejax import plots
 from aejax.errors import UserError
@@ -21,6 +22,9 @@ from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig, identity
 from aejax.training.interruption import Request, on_request
 from aejax.training.logging import MetricsLog
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Run:
