@@ -33,6 +33,7 @@ from experiments.benchmark_worker import Worker
 
 PYTORCH_SETTINGS: dict[str, list[str]] = {
     "PyTorch": [],
+    "PyTorch, fused Adam": ["fused"],
     "PyTorch, channels_last": ["channels_last"],
     "PyTorch, channels_last, fused Adam": ["channels_last", "fused"],
     "PyTorch, channels_last, compiled": ["channels_last", "compiled"],

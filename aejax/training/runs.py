@@ -72,8 +72,7 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
     path = config.runs.expanduser() / experiment / name
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path / ".lock")
-        lock.acquire(timeout=0)
+        lock = filelock.FileLock(path / ".lock").acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(f"{path} is in use by another process: wait for it, or choose another --name") from None
     except OSError as error:
