@@ -72,7 +72,7 @@ def main(config: Config) -> None:
             file=sys.stderr,
         )
     images = load(config.dataset, "train[:90%]", config.data_dir, config.raw_dir, config.image_size).images
-    folder = config.runs.expanduser() / "benchmark" / (config.name or Path(config.dataset).name.replace("/", "-"))
+    folder = config.runs.expanduser() / "benchmark" / (config.name or Path(config.dataset).name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log = (folder / "workers.log").open("w")

@@ -68,7 +68,7 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
     Raises:
       UserError: if the folder cannot be written, is in use, or holds a run of another configuration.
     """
-    name = config.name or f"{Path(config.dataset).name.replace('/', '-')}-seed{config.seed}"
+    name = config.name or f"{Path(config.dataset).name}-seed{config.seed}"
     path = config.runs.expanduser() / experiment / name
     try:
         path.mkdir(parents=True, exist_ok=True)
