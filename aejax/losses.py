@@ -11,7 +11,10 @@ def bernoulli_negative_log_likelihood(logits: Array, targets: Array) -> Array:
     The binary cross-entropy, softplus(l) - t l, of targets t in [0, 1] with logits l, summed over everything but the
     batch. Finite for every finite logit. For grey targets it is bounded below by their own entropy, not by 0.
     """
-    return _sum(jax.nn.softplus(logits) - targets * logits)
+    # jax.nn.softplus also handles infinities, which costs a step of a small network several percent; minimum(l, -l)
+    # is -abs(l) with the right gradient at 0, that of all logits of a network whose last layer starts at 0.
+    softplus = jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(jnp.minimum(logits, -logits)))
+    return _sum(softplus - targets * logits)
 
 
 def squared_error(predictions: Array, targets: Array) -> Array:
@@ -20,4 +23,6 @@ def squared_error(predictions: Array, targets: Array) -> Array:
 
 
 def _sum(values: Array) -> Array:
-    return values.sum(axis=tuple(range(1, values.ndim)))
+    # XLA's reductions are slow on CPUs, its matrix products are not.
+    values = values.reshape(len(values), -1)
+    return jnp.dot(values, jnp.ones(values.shape[1], values.dtype), precision=jax.lax.Precision.HIGHEST)
