@@ -79,3 +79,11 @@ def downscale(factor: int, kernel: Literal["box", "bicubic"] = "box") -> Corrupt
 def _check_probability(value: float) -> None:
     if not 0 <= value <= 1:
         raise ValueError(f"expected a probability, got {value}")
+
+
+def binarize(key: Array, images: Array) -> Array:
+    """Draws each value from the Bernoulli distribution whose probability it is: 0 or 1.
+
+    Drawn anew at every step this is the dynamic binarisation of MNIST (Burda et al. 2016, section 5).
+    """
+    return jax.random.bernoulli(key, images).astype(images.dtype)

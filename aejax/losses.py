@@ -1,8 +1,12 @@
-"""Reconstruction terms: arrays -> one value per example; log-likelihoods are sums over pixels, in nats."""
+"""Reconstruction terms and the KL: arrays -> one value per example, in nats where they are log-likelihoods."""
+
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+_SERIES_BELOW = 0.05  # logits whose continuous Bernoulli is computed by its series: its error is below 1e-8 there
 
 
 def bernoulli_negative_log_likelihood(logits: Array, targets: Array) -> Array:
@@ -15,6 +19,46 @@ def bernoulli_negative_log_likelihood(logits: Array, targets: Array) -> Array:
     # is -abs(l) with the right gradient at 0, that of all logits of a network whose last layer starts at 0.
     softplus = jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(jnp.minimum(logits, -logits)))
     return _sum(softplus - targets * logits)
+
+
+def gaussian_negative_log_likelihood(means: Array, log_variances: Array, targets: Array) -> Array:
+    """-log p(targets) under independent Gaussians, in nats per example: (batch, ...) three times -> (batch,)."""
+    scaled = jnp.square(targets - means) * jnp.exp(-log_variances)
+    return _sum(scaled + log_variances + math.log(2 * math.pi)) / 2
+
+
+def continuous_bernoulli_negative_log_likelihood(logits: Array, targets: Array) -> Array:
+    """-log p(targets), targets in [0, 1], under the continuous Bernoulli, in nats per example.
+
+    Loaiza-Ganem and Cunningham (2019), eq. 8: the Bernoulli's expression, normalised over [0, 1] by
+    C = 2 artanh(1 - 2p) / (1 - 2p) = l / tanh(l / 2) with l the logit of p, and 2 at l = 0.
+    """
+    near_zero = jnp.abs(logits) < _SERIES_BELOW
+    safe = jnp.where(near_zero, 1.0, logits)
+    exact = jnp.log(jnp.abs(safe)) - jnp.log(jnp.tanh(jnp.abs(safe) / 2))
+    log_normaliser = jnp.where(near_zero, math.log(2) + jnp.square(logits) / 12, exact)
+    return bernoulli_negative_log_likelihood(logits, targets) - _sum(log_normaliser)
+
+
+def continuous_bernoulli_mean(logits: Array) -> Array:
+    """The mean of a continuous Bernoulli, elementwise: 1 / (1 - exp(-l)) - 1 / l, and 1/2 at l = 0."""
+    near_zero = jnp.abs(logits) < _SERIES_BELOW
+    safe = jnp.where(near_zero, 1.0, jnp.clip(logits, -80, 80))  # where exp is finite
+    return jnp.where(near_zero, 0.5 + logits / 12, -1 / jnp.expm1(-safe) - 1 / safe)
+
+
+def gaussian_kl(means: Array, log_variances: Array) -> Array:
+    """KL(N(mean, variance) || N(0, 1)) of each latent, in nats; not summed: any shape twice -> the same shape.
+
+    Kingma and Welling (2014), appendix B. The divergence of the whole posterior is the sum over its latents.
+    """
+    return (jnp.square(means) + jnp.exp(log_variances) - log_variances - 1) / 2
+
+
+def gaussian_log_density(values: Array, means: Array | float = 0.0, log_variances: Array | float = 0.0) -> Array:
+    """log N(values; means, exp(log_variances)), summed over the last axis: (..., d) -> (...), in nats."""
+    scaled = jnp.square(values - means) * jnp.exp(-jnp.asarray(log_variances))
+    return -(scaled + log_variances + math.log(2 * math.pi)).sum(axis=-1) / 2
 
 
 def squared_error(predictions: Array, targets: Array) -> Array:

@@ -19,9 +19,9 @@ from aejax.corruptions import Corruption
 from aejax.data.feeds import as_float
 from aejax.errors import UserError
 from aejax.evaluation import baselines
-from aejax.methods.reconstruction import BERNOULLI
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.restoration import UNet
+from aejax.pixels import BERNOULLI
 from aejax.training.config import at_least
 from aejax.training.devices import make_mesh
 from aejax.training.report import mean_of_examples

@@ -19,7 +19,7 @@ from aejax.data.feeds import as_float, device_feed
 from aejax.evaluation import image_quality
 from aejax.methods import reconstruction
 from aejax.methods.method import TrainState
-from aejax.methods.reconstruction import Pixels
+from aejax.pixels import Pixels
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least
 from aejax.training.loop import fit

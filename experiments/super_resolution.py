@@ -19,9 +19,9 @@ from aejax import cli, corruptions, plots, rng
 from aejax.data.feeds import as_float
 from aejax.errors import UserError
 from aejax.evaluation import baselines
-from aejax.methods.reconstruction import BERNOULLI, GAUSSIAN
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.restoration import EDSR
+from aejax.pixels import BERNOULLI, GAUSSIAN
 from aejax.training.config import RunConfig, at_least
 from aejax.training.devices import make_mesh
 from aejax.training.runs import open_run

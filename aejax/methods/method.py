@@ -15,7 +15,7 @@ from jax import Array
 Params = Any
 State = Any
 Metrics = dict[str, Array]
-Loss = Callable[[Params, Array, Array], tuple[Array, Metrics]]
+Loss = Callable[..., tuple[Array, Metrics]]
 
 
 class Method(NamedTuple):
@@ -34,10 +34,11 @@ class Method(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """The state of a method with one optimiser."""
+    """The state of a method with one optimiser, after `step` updates: int32 ()."""
 
     params: Params
     opt_state: optax.OptState
+    step: Array
 
 
 def one_optimizer(
@@ -46,6 +47,7 @@ def one_optimizer(
     optimizer: optax.GradientTransformation,
     *,
     evaluate: Loss | None = None,
+    weight: optax.Schedule | None = None,
 ) -> Method:
     """A method that follows the gradient of a loss, averaged over the batch.
 
@@ -53,7 +55,8 @@ def one_optimizer(
       init_params: (key, images) -> params.
       loss: (params, images, key) -> (loss per example (batch,), further metrics per example).
       optimizer: any optax transformation.
-      evaluate: the loss to evaluate with, where it differs from the one to train on.
+      evaluate: the loss to evaluate with, (params, images, key), where it differs from the one to train on.
+      weight: a function of the step, from 0, whose value `loss` takes as a fourth argument; with it, give `evaluate`.
 
     Returns:
       A method whose metrics are the loss's own, "loss" and, in training, "gradient_norm".
@@ -61,18 +64,19 @@ def one_optimizer(
 
     def init(key: Array, images: Array) -> TrainState:
         params = init_params(key, images)
-        return TrainState(params, optimizer.init(params))
+        return TrainState(params, optimizer.init(params), jnp.int32(0))
 
-    def mean_loss(params: Params, images: Array, key: Array) -> tuple[Array, Metrics]:
-        values, metrics = loss(params, images, key)
+    def mean_loss(params: Params, *arguments: Array) -> tuple[Array, Metrics]:
+        values, metrics = loss(params, *arguments)
         return values.mean(), {"loss": values, **metrics}
 
     def step(state: TrainState, images: Array, key: Array) -> tuple[TrainState, Metrics]:
-        gradients, metrics = jax.grad(mean_loss, has_aux=True)(state.params, images, key)
+        weights = () if weight is None else (jnp.asarray(weight(state.step)),)
+        gradients, metrics = jax.grad(mean_loss, has_aux=True)(state.params, images, key, *weights)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         means = {name: jnp.mean(values) for name, values in metrics.items()}
         means["gradient_norm"] = optax.tree.norm(gradients)
-        return TrainState(optax.apply_updates(state.params, updates), opt_state), means
+        return TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), means
 
     def evaluate_examples(state: TrainState, images: Array, key: Array) -> Metrics:
         values, metrics = (evaluate or loss)(state.params, images, key)

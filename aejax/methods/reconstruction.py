@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,27 +12,7 @@ from jax import Array
 from aejax import losses
 from aejax.corruptions import Corruption
 from aejax.methods.method import Method, Metrics, Params, TrainState, one_optimizer
-
-
-class Pixels(NamedTuple):
-    """What a network's outputs say about pixels.
-
-    Attributes:
-      name: the metric of the loss per pixel.
-      loss: (outputs, targets) -> one value per example, summed over pixels: (batch, ...) twice -> (batch,).
-      picture: outputs -> images in [0, 1], the expected pixels.
-    """
-
-    name: str
-    loss: Callable[[Array, Array], Array]
-    picture: Callable[[Array], Array]
-
-
-BERNOULLI = Pixels("bce", losses.bernoulli_negative_log_likelihood, jax.nn.sigmoid)
-"""Outputs are logits."""
-
-GAUSSIAN = Pixels("squared_error", losses.squared_error, lambda outputs: jnp.clip(outputs, 0, 1))
-"""Outputs are means, for networks that predict a residual; the variance, which is one for all, does not matter."""
+from aejax.pixels import BERNOULLI, Pixels
 
 
 def autoencoder(

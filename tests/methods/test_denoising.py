@@ -12,7 +12,8 @@ from jax import Array
 
 from aejax import corruptions
 from aejax.methods.method import Method, TrainState
-from aejax.methods.reconstruction import BERNOULLI, GAUSSIAN, Pixels, autoencoder, reconstruct
+from aejax.methods.reconstruction import autoencoder, reconstruct
+from aejax.pixels import BERNOULLI, GAUSSIAN, Pixels
 from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh
 

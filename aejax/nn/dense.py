@@ -1,0 +1,87 @@
+"""Fully connected networks, and what joins any network to a vector of latents."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+Activation = Callable[[Array], Array]
+
+
+class MLP(nn.Module):
+    """Dense layers, an activation after each: (batch, ...), flattened per example, -> (batch, widths[-1])."""
+
+    widths: Sequence[int]
+    activation: Activation = nn.relu
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = x.reshape(len(x), -1)
+        for width in self.widths:
+            x = self.activation(nn.Dense(width)(x))
+        return x
+
+
+class LatentEncoder(nn.Module):
+    """Images to one vector of latents each: (batch, height, width, channels) -> (batch, latents).
+
+    `trunk` is any network of images, such as MLP or ConvEncoder; what it gives is flattened.
+    """
+
+    trunk: nn.Module
+    latents: int
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        return nn.Dense(self.latents, name="head")(_flat(self.trunk(images)))
+
+
+class GaussianEncoder(nn.Module):
+    """Images to the mean and log-variance of a diagonal Gaussian posterior, (batch, latents) each.
+
+    The log-variance is bounded to -15 ... 15 by a smooth function close to the identity, so that no input and no step
+    makes exp of it overflow. `trunk` is as in LatentEncoder.
+    """
+
+    trunk: nn.Module
+    latents: int
+
+    @nn.compact
+    def __call__(self, images: Array) -> tuple[Array, Array]:
+        x = _flat(self.trunk(images))
+        log_variance = nn.Dense(self.latents, name="log_variance")(x)
+        return nn.Dense(self.latents, name="mean")(x), 15 * jnp.tanh(log_variance / 15)
+
+
+class DenseDecoder(nn.Module):
+    """Latents to outputs such as logits: (batch, latents) -> (batch, *image_shape), by dense layers of these widths."""
+
+    widths: Sequence[int]
+    image_shape: Sequence[int]
+    activation: Activation = nn.relu
+
+    @nn.compact
+    def __call__(self, latents: Array) -> Array:
+        x = MLP(self.widths, self.activation)(latents)
+        return nn.Dense(math.prod(self.image_shape), name="pixels")(x).reshape(len(x), *self.image_shape)
+
+
+class LatentDecoder(nn.Module):
+    """Latents to outputs through a dense layer with ReLU and a network of feature maps, such as ConvDecoder.
+
+    (batch, latents) -> trunk((batch, *map_shape)).
+    """
+
+    trunk: nn.Module
+    map_shape: Sequence[int]
+
+    @nn.compact
+    def __call__(self, latents: Array) -> Array:
+        x = nn.relu(nn.Dense(math.prod(self.map_shape), name="maps")(latents))
+        return self.trunk(x.reshape(len(x), *self.map_shape))
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(len(x), -1)
