@@ -73,6 +73,29 @@ def image_grid(rows: Mapping[str, ArrayLike], title: str | None = None) -> Figur
     return figure
 
 
+def mosaic(images: ArrayLike, columns: int, title: str | None = None) -> Figure:
+    """Pictures row by row without labels, such as samples: floating-point (n, h, w, 1 or 3) in [0, 1].
+
+    Values outside are clipped, NaN is black, and the last row is filled with white. About 900 pixels wide at 150 dpi.
+    Raises ValueError for other shapes and for columns < 1.
+    """
+    pictures = _to_rgb(images)
+    if columns < 1 or not len(pictures):
+        raise ValueError(f"mosaic needs an image and a column at least, got {pictures.shape}, columns {columns}")
+    h, w = pictures.shape[1:3]
+    scale, pad, top = max(1, min(round(_WIDTH / (columns * w)), 120 // w)), 8, 46 if title else 8
+    canvas = _mosaic(_enlarge(pictures, h * scale, w * scale), columns, gap=2)
+    size = np.array([canvas.shape[1] + 2 * pad, canvas.shape[0] + pad + top])
+    figure = figures.Figure(figsize=tuple(size / DPI), dpi=DPI)
+    place = (pad / size[0], pad / size[1], canvas.shape[1] / size[0], canvas.shape[0] / size[1])
+    axes = figure.add_axes(place)
+    axes.imshow(canvas, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    if title:
+        axes.text(0, -12, title, size=11, color=_INK, weight="bold", ha="left", va="bottom")
+    return figure
+
+
 def learning_curves(
     metrics: Sequence[Mapping[str, Any]],
     y: str | Sequence[str] = "bce",

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from aejax import cli, plots
 from aejax.data import load
 from aejax.errors import UserError
-from aejax.training.config import RunConfig, at_least, identity
+from aejax.training.config import RunConfig, at_least, identity, plain_name
 from aejax.training.runs import write_json
 from experiments import benchmark_report as report
 from experiments.benchmark_jax import SYSTEMS
@@ -72,7 +72,7 @@ def main(config: Config) -> None:
             file=sys.stderr,
         )
     images = load(config.dataset, "train[:90%]", config.data_dir, config.raw_dir, config.image_size).images
-    folder = config.runs.expanduser() / "benchmark" / (config.name or Path(config.dataset).name)
+    folder = config.runs.expanduser() / "benchmark" / (config.name or plain_name(config.dataset))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log = (folder / "workers.log").open("w")

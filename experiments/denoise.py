@@ -22,7 +22,7 @@ from aejax.evaluation import baselines
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.restoration import UNet
 from aejax.pixels import BERNOULLI
-from aejax.training.config import at_least
+from aejax.training.config import at_least, plain_name, with_defaults
 from aejax.training.devices import make_mesh
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import open_run
@@ -32,7 +32,7 @@ from experiments.restoration import RestorationConfig, Restorer
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "unet": {"epochs": 10, "batch_size": 128, "learning_rate": 3e-3, "schedule": "cosine"},
-    "lesson": {"epochs": 100, "batch_size": 256, "learning_rate": 1e-3, "schedule": "constant"},
+    "lesson": {"epochs": 100, "batch_size": 256, "learning_rate": 1e-2, "schedule": "cosine"},
 }
 FITTED_ON = 500  # training images that the filters' settings are chosen on
 
@@ -90,7 +90,7 @@ def main(config: Config) -> None:
 
 def train(config: Config, data: Splits) -> Restorer:
     """One run: a denoiser trained, judged beside the filters, and drawn."""
-    config = restoration.with_defaults(config, DEFAULTS[config.network], default_name(config, config.dataset))
+    config = with_defaults(config, DEFAULTS[config.network], default_name(config, config.dataset))
     assert config.batch_size
     mesh = make_mesh(config.devices, config.batch_size)
     network = build(config, data.train.images.shape[1:])
@@ -122,11 +122,11 @@ def out_of_distribution(config: Config, other: str) -> None:
         )
     denoisers = {}
     for name, own in configs.items():
-        run_name = f"{config.name}-{restoration.plain_name(name)}" if config.name else ""
+        run_name = f"{config.name}-{plain_name(name)}" if config.name else ""
         denoisers[name] = train(dataclasses.replace(own, name=run_name), data[name])
 
-    both = "-".join(map(restoration.plain_name, configs))
-    config = restoration.with_defaults(config, DEFAULTS[config.network], default_name(config, both))
+    both = "-".join(map(plain_name, configs))
+    config = with_defaults(config, DEFAULTS[config.network], default_name(config, both))
     assert config.batch_size
     with open_run(config, "denoise") as run:
         run.figure("out_of_distribution", plots.image_grid(cross_rows(denoisers, data), "test sets"))
@@ -140,10 +140,10 @@ def cross_rows(denoisers: Mapping[str, Restorer], data: Mapping[str, Splits]) ->
     count = min(map(len, examples.values()))
     rows: dict[str, np.ndarray] = {}
     for name, denoiser in denoisers.items():
-        images, label = examples[name][:count], restoration.plain_name(name)
+        images, label = examples[name][:count], plain_name(name)
         rows |= {label: as_float(images), f"{label}\nnoisy": denoiser.degrade(images)}
         for source, other in denoisers.items():
-            rows[f"{label}, denoised by\n{restoration.plain_name(source)}'s"] = other.restore(images)
+            rows[f"{label}, denoised by\n{plain_name(source)}'s"] = other.restore(images)
     return rows
 
 
@@ -162,7 +162,7 @@ def cross_table(denoisers: Mapping[str, Restorer], images: Mapping[str, np.ndarr
 
 
 def default_name(config: Config, dataset: str) -> str:
-    return f"{restoration.plain_name(dataset)}-{config.network}-{config.noise}-seed{config.seed}"
+    return f"{plain_name(dataset)}-{config.network}-{config.noise}-seed{config.seed}"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """What denoising and super-resolution share: training a network to undo a corruption, and judging what it restores."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import numpy as np
@@ -40,20 +38,6 @@ class RestorationConfig(RunConfig):
     """of Adam; None: the network's own"""
     schedule: Literal["constant", "cosine"] | None = None
     """of the learning rate: constant, or falling to 0 along a cosine; None: the network's own"""
-
-
-AnyConfig = TypeVar("AnyConfig", bound=RestorationConfig)
-
-
-def with_defaults(config: AnyConfig, defaults: Mapping[str, Any], name: str) -> AnyConfig:
-    """The configuration with its Nones filled in, and `name` for the run where it has none."""
-    missing = {option: value for option, value in defaults.items() if getattr(config, option) is None}
-    return dataclasses.replace(config, **missing, name=config.name or name)
-
-
-def plain_name(dataset: str) -> str:
-    """For a run's folder: the dataset's name, or that of its file."""
-    return Path(dataset).name
 
 
 Baseline = Callable[[np.ndarray], np.ndarray]

@@ -14,7 +14,7 @@ import tyro
 
 from aejax import cli
 from aejax.errors import UserError
-from aejax.training.report import decimal, markdown
+from aejax.training.report import markdown, mean_and_sd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ def table(splits: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, 
 
 
 def over_seeds(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation, to the digit that the latter leaves certain."""
-    return f"{decimal(float(np.mean(values)))} ± {np.std(values, ddof=1):.2g}"
+    """Mean and sample standard deviation."""
+    return mean_and_sd(float(np.mean(values)), float(np.std(values, ddof=1)))
 
 
 def read(folder: Path) -> dict[str, Any]:

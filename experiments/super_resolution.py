@@ -22,7 +22,7 @@ from aejax.evaluation import baselines
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.restoration import EDSR
 from aejax.pixels import BERNOULLI, GAUSSIAN
-from aejax.training.config import RunConfig, at_least
+from aejax.training.config import RunConfig, at_least, plain_name, with_defaults
 from aejax.training.devices import make_mesh
 from aejax.training.runs import open_run
 from aejax.training.splits import load_splits
@@ -31,7 +31,7 @@ from experiments.restoration import RestorationConfig
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "edsr": {"epochs": 10, "batch_size": 128, "learning_rate": 2e-3, "schedule": "cosine"},
-    "lesson": {"epochs": 30, "batch_size": 256, "learning_rate": 1e-3, "schedule": "constant"},
+    "lesson": {"epochs": 30, "batch_size": 256, "learning_rate": 1e-2, "schedule": "cosine"},
 }
 
 
@@ -73,8 +73,8 @@ def build(config: Config, image_shape: tuple[int, ...]) -> nn.Module:
 
 
 def main(config: Config) -> None:
-    name = f"{restoration.plain_name(config.dataset)}-{config.factor}x-{config.network}-seed{config.seed}"
-    config = restoration.with_defaults(config, DEFAULTS[config.network], name)
+    name = f"{plain_name(config.dataset)}-{config.factor}x-{config.network}-seed{config.seed}"
+    config = with_defaults(config, DEFAULTS[config.network], name)
     assert config.batch_size
     mesh = make_mesh(config.devices, config.batch_size)
     data = load_splits(config)

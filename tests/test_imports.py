@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "priors": {"rng", "losses"},
     "corruptions": {"rng"},
     "nn": set(),
+    "latent_page": {"nn"},
     "methods": {"nn", "losses", "divergences", "pixels", "priors", "corruptions", "rng"},
     "data": {"rng"},
     "plots": set(),
@@ -28,7 +29,7 @@ MAY_IMPORT = {
     "cli": {"training"},
     "experiments": {
         *("cli", "training", "evaluation", "plots", "data", "methods"),
-        *("nn", "losses", "divergences", "pixels", "priors", "corruptions", "rng"),
+        *("nn", "losses", "divergences", "pixels", "priors", "corruptions", "rng", "latent_page"),
     },
 }
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from aejax.errors import UserError
 
@@ -52,6 +53,20 @@ class RunConfig:
             _check(field, getattr(self, field.name))
         if any(separator in self.name for separator in "/\\") or self.name in (".", ".."):
             raise UserError(f"--name must be a plain folder name, not {self.name!r}")
+
+
+AnyConfig = TypeVar("AnyConfig", bound=RunConfig)
+
+
+def with_defaults(config: AnyConfig, defaults: Mapping[str, Any], name: str) -> AnyConfig:
+    """The configuration with its Nones filled in, and `name` for the run where it has none."""
+    missing = {option: value for option, value in defaults.items() if getattr(config, option) is None}
+    return dataclasses.replace(config, **missing, name=config.name or name)
+
+
+def plain_name(dataset: str) -> str:
+    """For a run's folder: the dataset's name, or that of its file."""
+    return Path(dataset).name
 
 
 def identity(config: RunConfig) -> dict[str, Any]:

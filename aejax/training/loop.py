@@ -19,6 +19,7 @@ from aejax.methods.method import Method, State
 from aejax.training import batches
 from aejax.training.interruption import Interrupted
 from aejax.training.runs import Run
+from aejax.training.seeds import all_finite, mean_and_sd, over_seeds, roots
 
 # Python wakes this often, in seconds, to move the bar and to see whether it is asked to stop.
 _CHUNK_SECONDS = 1.0
@@ -50,6 +51,7 @@ def fit(
     *,
     epochs: int,
     seed: int,
+    seeds: int | None = None,
     evaluations: Mapping[str, np.ndarray],
     on_epoch: Callable[[State, int], None] | None = None,
 ) -> State:
@@ -61,6 +63,9 @@ def fit(
       run: where metrics and checkpoints go. Metrics of the split "train" are means over the epoch's steps as they went.
       epochs: in all, those of earlier starts included.
       seed: root of all randomness.
+      seeds: trains that many runs, with the seeds `seed`, `seed` + 1, ..., in one program; metrics become means over
+        them, with their sample standard deviation as name + "_sd", and every array of the state gets them as its first
+        axis. None: one run, without the axis.
       evaluations: by the name of the split, uint8 images (n, height, width, channels) to evaluate after each epoch. The
         lowest "loss" on the first one marks the best checkpoint.
       on_epoch: called as (state, step) after each epoch, to draw pictures.
@@ -72,11 +77,14 @@ def fit(
       NonFiniteError: at the first step with a NaN or infinite metric; the checkpoints stay as they are.
       Interrupted: after Ctrl-C or SIGTERM, with everything saved.
     """
-    root = rng.root_key(seed)
+    root = rng.root_key(seed) if seeds is None else roots(seed, seeds)
     replicated = NamedSharding(feed.mesh, PartitionSpec())
-    initial = jax.jit(
-        functools.partial(start, method, feed), out_shardings=replicated, compiler_options=run_once(feed.mesh)
-    )
+    begin, order, evaluate_batch = functools.partial(start, method, feed), feed.order, method.evaluate
+    if seeds is not None:
+        begin = over_seeds(begin, seeds, (0,))
+        order = over_seeds(order, seeds, (0, None))
+        evaluate_batch = over_seeds(evaluate_batch, seeds, (0, None, None), out_axes=1)
+    initial = jax.jit(begin, out_shardings=replicated, compiler_options=run_once(feed.mesh))
     step, progress = run.checkpoints.restore(_abstract(initial, root, replicated)) or (0, initial(root))
     run.log.rewind(step)
 
@@ -87,25 +95,25 @@ def fit(
         print(f"{run.path}: {what}, at step {step} of {last_step}", file=sys.stderr)
     if step >= last_step:
         return progress.state
-    order_of = jax.jit(feed.order, out_shardings=replicated)
-    order = order_of(root, 0)
-    steps = compile_steps(method, feed).lower(progress, feed.images, order, root, np.int32(0), np.int32(0)).compile()
-    evaluate = batches.over_images(method.evaluate, feed.mesh)
+    order_of = jax.jit(order, out_shardings=replicated)
+    example = (progress, feed.images, order_of(root, 0), root, np.int32(0), np.int32(0))
+    steps = compile_steps(method, feed, seeds).lower(*example).compile()
+    evaluate = batches.over_images(evaluate_batch, feed.mesh)
     chunk = _FIRST_CHUNK
 
     with tqdm(total=last_step, initial=step, unit="step") as bar:
         while step < last_step:
             epoch = step // per_epoch
             end = (epoch + 1) * per_epoch
-            order = order_of(root, epoch)
+            this_order = order_of(root, epoch)
             bar.set_description(f"epoch {epoch + 1}/{epochs}")
             while step < end and run.stop.signal_number is None:
                 count, began = min(chunk, end - step), time.perf_counter()
-                progress = steps(progress, feed.images, order, root, np.int32(step), np.int32(count))
-                failed = int(progress.failed)
+                progress = steps(progress, feed.images, this_order, root, np.int32(step), np.int32(count))
+                failed = int(np.max(progress.failed))
                 seconds = time.perf_counter() - began
                 if failed >= 0:
-                    raise NonFiniteError(_non_finite(run, failed, seed))
+                    raise NonFiniteError(_non_finite(run, failed, seed, seeds))
                 step += count
                 bar.update(count)
                 run.log.scalar("images_per_second", count * feed.batch_size / seconds, step)
@@ -115,10 +123,11 @@ def fit(
                 run.checkpoints.wait()
                 raise Interrupted(run.stop.signal_number or 0, step)
 
-            metrics = {"train": {name: float(total) / per_epoch for name, total in progress.sums.items()}}
+            sums = {name: np.asarray(total, np.float64) / per_epoch for name, total in progress.sums.items()}
+            metrics = {"train": mean_and_sd(sums)}
             for split, images in evaluations.items():
                 values = evaluate(progress.state, images)
-                metrics[split] = {name: float(v.mean(dtype=np.float64)) for name, v in values.items()}
+                metrics[split] = mean_and_sd({name: v.mean(axis=0, dtype=np.float64) for name, v in values.items()})
             run.log.write(step, epoch + 1, metrics)
             judged_by = metrics[next(iter(evaluations), "train")]["loss"]
             run.checkpoints.save(step, progress, judged_by)
@@ -144,8 +153,10 @@ def run_once(mesh: Mesh) -> dict[str, int] | None:
     return {"xla_backend_optimization_level": 0} if mesh.devices.flat[0].platform == "cpu" else None
 
 
-def compile_steps(method: Method, feed: Feed) -> jax.stages.Wrapped:
+def compile_steps(method: Method, feed: Feed, seeds: int | None = None) -> jax.stages.Wrapped:
     """One program for any number of steps: (progress, feed.images, order, root, step, count) -> progress.
+
+    With `seeds`, progress, order and root have them as their first axis; all stop where one of them has to.
 
     Takes steps `step` ... `step + count - 1`, which must lie in one epoch, whose order is `order`; stops early at a
     step with a metric that is not finite. The progress passed in is donated: its memory holds the result.
@@ -153,7 +164,9 @@ def compile_steps(method: Method, feed: Feed) -> jax.stages.Wrapped:
 
     def steps(progress: Progress, images: Array, order: Order, root: Array, step: Array, count: Array) -> Progress:
         first = step % feed.steps_per_epoch
-        progress = progress._replace(sums=jax.tree.map(lambda s: jnp.where(first == 0, 0, s), progress.sums))
+        sums = jax.tree.map(lambda s: jnp.where(first == 0, 0, s), progress.sums)
+        # Nothing that differs between seeds may be in the loop's condition, or each step would select among carries.
+        progress = Progress(progress.state, sums, jnp.int32(-1))
 
         def more(carry: tuple[Array, Progress]) -> Array:
             return (carry[0] < count) & (carry[1].failed < 0)
@@ -162,12 +175,14 @@ def compile_steps(method: Method, feed: Feed) -> jax.stages.Wrapped:
             i, (state, sums, _) = carry
             batch = feed.batch(images, order, first + i)
             state, metrics = method.step(state, batch, rng.stream(root, "step", step + i))
-            finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
+            finite = all_finite(list(metrics.values()), seeds)
             sums = {name: sums[name] + value for name, value in metrics.items()}
             return i + 1, Progress(state, sums, jnp.where(finite, -1, step + i))
 
         return jax.lax.while_loop(more, one, (jnp.int32(0), progress))[1]
 
+    if seeds is not None:
+        steps = over_seeds(steps, seeds, (0, None, 0, 0, None, None))
     return jax.jit(steps, donate_argnums=0, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))
 
 
@@ -176,9 +191,8 @@ def _abstract(initial: Callable[[Array], Progress], root: Array, sharding: Named
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
 
 
-def _non_finite(run: Run, step: int, seed: int) -> str:
+def _non_finite(run: Run, step: int, seed: int, seeds: int | None) -> str:
     kept = run.checkpoints.steps()
     good = f"the last good checkpoint, of step {max(kept)}, is kept" if kept else "no checkpoint had been saved before"
-    return (
-        f"a metric was NaN or infinite at step {step} of seed {seed} in {run.path}; {good}; try a lower --learning-rate"
-    )
+    which = f"seed {seed}" if seeds in (None, 1) else f"one of the seeds {seed} to {seed + (seeds or 1) - 1}"
+    return f"a metric was NaN or infinite at step {step} of {which} in {run.path}; {good}; try a lower --learning-rate"

@@ -48,6 +48,19 @@ def markdown(table: Mapping[str, Mapping[str, str]], corner: str = "") -> str:
     )
 
 
+def cells(row: Mapping[str, float]) -> dict[str, str]:
+    """Figures as text; where "name_sd" stands beside "name", the two are one cell "mean ± sd"."""
+    return {
+        name: mean_and_sd(value, row[f"{name}_sd"]) if f"{name}_sd" in row else decimal(value)
+        for name, value in row.items()
+        if not (name.endswith("_sd") and name.removesuffix("_sd") in row)
+    }
+
+
+def mean_and_sd(mean: float, sd: float) -> str:
+    return f"{decimal(mean)} ± {sd:.2g}"
+
+
 def decimal(value: float) -> str:
     """Four significant digits."""
     return f"{value:#.4g}".rstrip(".")

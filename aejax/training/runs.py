@@ -19,7 +19,7 @@ from aejax import plots
 from aejax.errors import UserError
 from aejax.training import report
 from aejax.training.checkpoints import Checkpoints
-from aejax.training.config import RunConfig, identity
+from aejax.training.config import RunConfig, identity, plain_name
 from aejax.training.interruption import Request, on_request
 from aejax.training.logging import MetricsLog
 
@@ -56,8 +56,7 @@ class Run:
         if records := self.log.records():  # a folder that sums up other runs has none
             curves = [name for name in ("bce", "mse") if any(name in record for record in records)]
             self.figure("learning_curves", plots.learning_curves(records, curves or "loss"))
-        cells = {split: {k: report.decimal(v) for k, v in metrics.items()} for split, metrics in splits.items()}
-        print(report.markdown(cells, "split"))
+        print(report.markdown({split: report.cells(metrics) for split, metrics in splits.items()}, "split"))
         print(f"figures, metrics and checkpoints: {self.path}")
 
 
@@ -68,7 +67,7 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
     Raises:
       UserError: if the folder cannot be written, is in use, or holds a run of another configuration.
     """
-    name = config.name or f"{Path(config.dataset).name}-seed{config.seed}"
+    name = config.name or f"{plain_name(config.dataset)}-seed{config.seed}"
     path = config.runs.expanduser() / experiment / name
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from aejax.errors import UserError
 from aejax.evaluation import image_quality
 from aejax.nn.convolutional import ConvAutoencoder
 from aejax.nn.restoration import UNet
-from aejax.training.config import identity
-from experiments import denoise, restoration
+from aejax.training.config import identity, with_defaults
+from experiments import denoise
 from experiments.denoise import Config
 from experiments.restoration import Restorer
 from tests.experiments.conftest import MakeDataset
@@ -44,7 +44,7 @@ def test_one_command_trains_on_two_datasets_and_tests_on_both(
         assert (folder / name / "figures" / "denoised.png").stat().st_size > 1000
     assert [path.name for path in (folder / both / "figures").iterdir()] == ["out_of_distribution.png"]
     # Each of the two runs is that of the plain command, which would take it up.
-    plain = restoration.with_defaults(Config(dataset=one, epochs=2, batch_size=12), denoise.DEFAULTS["unet"], "")
+    plain = with_defaults(Config(dataset=one, epochs=2, batch_size=12), denoise.DEFAULTS["unet"], "")
     assert json.loads((folder / runs[0] / "config.json").read_text()) == identity(plain)
 
 

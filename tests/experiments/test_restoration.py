@@ -6,6 +6,7 @@ import pytest
 from aejax.data.datasets import Dataset
 from aejax.data.feeds import as_float
 from aejax.evaluation import image_quality
+from aejax.training.config import plain_name, with_defaults
 from aejax.training.splits import Splits
 from experiments import restoration
 from experiments.restoration import RestorationConfig, Restorer
@@ -19,17 +20,17 @@ def random_images(n: int, channels: int = 1) -> np.ndarray:
 
 def test_a_network_has_defaults_and_the_command_line_the_last_word() -> None:
     defaults = {"epochs": 3, "batch_size": 64, "learning_rate": 0.1, "schedule": "cosine"}
-    config = restoration.with_defaults(RestorationConfig(epochs=7), defaults, "standard")
+    config = with_defaults(RestorationConfig(epochs=7), defaults, "standard")
     assert (config.epochs, config.batch_size, config.learning_rate) == (7, 64, 0.1)
     assert (config.schedule, config.name) == ("cosine", "standard")
-    assert restoration.with_defaults(RestorationConfig(name="mine"), defaults, "standard").name == "mine"
+    assert with_defaults(RestorationConfig(name="mine"), defaults, "standard").name == "mine"
 
 
 @pytest.mark.parametrize(
     ("dataset", "name"), [("mnist", "mnist"), ("emnist/letters", "letters"), ("a/mine.npz", "mine.npz")]
 )
 def test_a_name_for_the_folder(dataset: str, name: str) -> None:
-    assert restoration.plain_name(dataset) == name
+    assert plain_name(dataset) == name
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,0 +1,54 @@
+"""Seeds as an axis: several runs that differ in their seed alone, computed by one program."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from aejax import rng
+
+AXIS = "seed"
+
+
+def roots(seed: int, count: int) -> Array:
+    """The root keys of the seeds `seed`, `seed` + 1, ...: typed keys (count,)."""
+    return jnp.stack([rng.root_key(seed + i) for i in range(count)])
+
+
+def over_seeds(function: Callable[..., Any], count: int, in_axes: Sequence[int | None], out_axes: int = 0) -> Any:
+    """`function` for each of `count` seeds: `jax.vmap` along AXIS, whose name collectives in it may use.
+
+    A single seed runs the plain program, which compilers optimise better than one with an axis of length 1.
+    """
+    mapped = jax.vmap(function, tuple(in_axes), out_axes, axis_name=AXIS)
+    if count > 1:
+        return mapped
+
+    def alone(*arguments: Any) -> Any:
+        taken = [
+            a if axis is None else jax.tree.map(lambda x, axis=axis: jnp.squeeze(x, axis), a)
+            for a, axis in zip(arguments, in_axes, strict=True)
+        ]
+        return jax.tree.map(lambda x: jnp.expand_dims(x, out_axes), function(*taken))
+
+    return alone
+
+
+def all_finite(values: Sequence[Array], count: int | None) -> Array:
+    """Whether all scalars are finite, for all seeds where there are several: bool ()."""
+    finite = jnp.stack([jnp.isfinite(value) for value in values]).all()
+    return jax.lax.pmin(finite.astype(jnp.int32), AXIS) > 0 if count is not None and count > 1 else finite
+
+
+def mean_and_sd(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Scalars (), or one per seed (seeds,) -> their mean by name and, of several, the sample sd by name + "_sd"."""
+    result = {}
+    for name, value in values.items():
+        per_seed = np.atleast_1d(np.asarray(value, np.float64))
+        result[name] = float(per_seed.mean())
+        if len(per_seed) > 1:
+            result[f"{name}_sd"] = float(per_seed.std(ddof=1))
+    return result
