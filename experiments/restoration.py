@@ -37,7 +37,8 @@ class RestorationConfig(RunConfig):
     learning_rate: float | None = above(0, None)
     """of Adam; None: the network's own"""
     schedule: Literal["constant", "cosine"] | None = None
-    """of the learning rate: constant, or falling to 0 along a cosine; None: the network's own"""
+    """of the learning rate: constant, or rising for 5% of the steps and then falling to 0 along a cosine; None: the
+    network's own"""
 
 
 Baseline = Callable[[np.ndarray], np.ndarray]
@@ -76,7 +77,9 @@ def train(
     feed = device_feed(data.train.images, config.batch_size, mesh)
     rate: optax.ScalarOrSchedule = config.learning_rate
     if config.schedule == "cosine":
-        rate = optax.cosine_decay_schedule(config.learning_rate, config.epochs * feed.steps_per_epoch)
+        steps = config.epochs * feed.steps_per_epoch
+        # Without the rise, a high rate kills units of the lesson's narrow layers in the first steps.
+        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, steps // 20, steps)
     method = reconstruction.autoencoder(network, optax.adam(rate), corrupt, pixels)
     restore = over_images(reconstruction.reconstruct(network, corrupt, pixels), mesh)
     examples = data.test.one_per_class()

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "priors": {"rng", "losses"},
     "corruptions": {"rng"},
     "nn": set(),
-    "latent_page": {"nn"},
+    "latent_page": {"nn", "plots"},
     "methods": {"nn", "losses", "divergences", "pixels", "priors", "corruptions", "rng"},
     "data": {"rng"},
     "plots": set(),

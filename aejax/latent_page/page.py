@@ -13,12 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from aejax.latent_page.export import encode, layer_list
-
-# Okabe and Ito's, and four that stay apart from them and from each other, for colour-blind readers too.
-PALETTE = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"),
-    *("#56b4e9", "#24292f", "#7a2a8f", "#e3d21b", "#8c6d4a"),
-)
+from aejax.plots import CLASS_COLOURS
 
 
 def html(
@@ -56,7 +51,10 @@ def html(
     data = {
         "layers": layers,
         "classes": [
-            {"name": str(label if class_names is None else class_names[label]), "colour": PALETTE[label % len(PALETTE)]}
+            {
+                "name": str(label if class_names is None else class_names[label]),
+                "colour": CLASS_COLOURS[label % len(CLASS_COLOURS)],
+            }
             for label in present.tolist()
         ],
         "latents": encode(latents, "<f4"),

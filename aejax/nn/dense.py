@@ -85,3 +85,13 @@ class LatentDecoder(nn.Module):
 
 def _flat(x: Array) -> Array:
     return x.reshape(len(x), -1)
+
+
+class Autoencoder(nn.Module):
+    """An encoder and a decoder of latents, joined: images (batch, height, width, channels) -> outputs of that shape."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def __call__(self, images: Array) -> Array:
+        return self.decoder(self.encoder(images))

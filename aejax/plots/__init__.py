@@ -1,0 +1,13 @@
+"""Arrays in, matplotlib figures out: pure functions, without pyplot and so without its global state."""
+
+from aejax.plots.curves import learning_curves as learning_curves
+from aejax.plots.curves import lines as lines
+from aejax.plots.latents import scatter as scatter
+from aejax.plots.pictures import image_grid as image_grid
+from aejax.plots.pictures import mosaic as mosaic
+from aejax.plots.pictures import tile as tile
+from aejax.plots.style import CLASS_COLOURS as CLASS_COLOURS
+from aejax.plots.style import DPI as DPI
+from aejax.plots.style import LABELS as LABELS
+from aejax.plots.style import SPLITS as SPLITS
+from aejax.plots.style import save as save

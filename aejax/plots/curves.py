@@ -1,0 +1,114 @@
+"""Figures of values against the epoch or any other number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from aejax.plots.style import COLOURS, DPI, FAINT, INK, LABELS, LINEAR, SPLITS, STYLES, figures, ticker, transforms
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def learning_curves(
+    metrics: Sequence[Mapping[str, Any]],
+    y: str | Sequence[str] = "bce",
+    x: str = "epoch",
+    splits: Sequence[str] = SPLITS,
+) -> Figure:
+    """One panel per name in `y`, one line per split against `x`, each labelled with its last value.
+
+    Records are such as {"epoch": 3, "step": 630, "split": "train", "bce": 0.12}, in any order. Splits and values that
+    are absent are left out, and so are non-finite values, which interrupt the line. The y axis is logarithmic where
+    positive values span more than a decade, except for PSNR and SSIM.
+    """
+    names = [y] if isinstance(y, str) else list(y)
+    if not names:
+        raise ValueError("learning_curves needs at least one name in y")
+    columns = min(len(names), 2)
+    lines = -(-len(names) // columns)
+    figure = figures.Figure(figsize=(6 if columns == 1 else 8.4, 0.4 + 3 * lines), dpi=DPI, layout="constrained")
+    handles: dict[str, Any] = {}
+    for i, name in enumerate(names):
+        axes = figure.add_subplot(lines, columns, i + 1)
+        ends: list[tuple[float, str]] = []
+        seen: list[float] = []
+        for j, split in enumerate(splits):
+            points = [
+                (float(record[x]), float(record[name]))
+                for record in metrics
+                if record.get("split") == split and record.get(name) is not None and record.get(x) is not None
+            ]
+            values = np.array(sorted(points)).reshape(-1, 2)
+            values[~np.isfinite(values)] = np.nan
+            finite = values[np.isfinite(values).all(axis=1), 1]
+            if not finite.size:
+                continue
+            colour = COLOURS[j % len(COLOURS)]
+            style = STYLES[j % len(STYLES)]
+            marker = "o" if len(finite) <= 2 else None  # a line through one point is invisible
+            (handles[split],) = axes.plot(*values.T, color=colour, linestyle=style, linewidth=1.8, marker=marker)
+            ends.append((float(finite[-1]), colour))
+            seen += finite.tolist()
+        if name not in LINEAR and seen and min(seen) > 0 and max(seen) > 10 * min(seen):
+            axes.set_yscale("log")
+            subs = (1, 2, 5) if max(seen) < 1000 * min(seen) else (1,)
+            axes.yaxis.set_major_locator(ticker.LogLocator(subs=subs))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+        else:
+            axes.ticklabel_format(useOffset=False)
+        axes.margins(x=0.01)
+        axes.set_xlabel(LABELS.get(x, x), color=INK)
+        axes.set_ylabel(LABELS.get(name, name), color=INK)
+        _plain(axes)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True, min_n_ticks=1))
+        to_fraction = axes.transScale + axes.transLimits
+        axes.get_ylim()  # settles the limits that the transform reads
+        heights = [to_fraction.transform((1, value))[1] for value, _ in ends]
+        beside = transforms.blended_transform_factory(axes.transAxes, axes.transAxes)
+        for (value, colour), height in zip(ends, _spread(heights, 0.065), strict=True):
+            axes.text(1.015, height, f"{value:#.4g}".rstrip("."), color=colour, size=9, va="center", transform=beside)
+    figure.align_ylabels()
+    if handles:
+        labels = [split.replace("_", "-") for split in handles]
+        figure.legend(handles.values(), labels, loc="outside upper left", ncols=6, frameon=False, labelcolor=INK)
+    return figure
+
+
+def lines(x: ArrayLike, curves: Mapping[str, ArrayLike], x_label: str, y_label: str, title: str) -> Figure:
+    """One line per entry, labelled in a legend: x and every curve are (n,)."""
+    figure = figures.Figure(figsize=(6, 3.6), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    for i, (label, values) in enumerate(curves.items()):
+        colour, style = COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]
+        axes.plot(x, values, color=colour, linestyle=style, marker="o", markersize=4, linewidth=1.8, label=label)
+    axes.set_title(title, size=11, color=INK, weight="bold", loc="left")
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    _plain(axes)
+    axes.legend(frameon=False, labelcolor=INK)
+    return figure
+
+
+def _plain(axes: Any) -> None:
+    axes.grid(color="#d8dee4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9, color=FAINT)
+
+
+def _spread(heights: Sequence[float], distance: float) -> list[float]:
+    """The heights, moved as little as keeps them `distance` apart."""
+    order = np.argsort(heights, kind="stable")
+    moved = np.array(heights, float)[order]
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + distance)
+    result = np.empty(len(moved))
+    result[order] = moved - np.mean(moved - np.array(heights, float)[order]) if len(moved) else moved
+    return result.tolist()
