@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-_SERIES_BELOW = 0.05  # logits whose continuous Bernoulli is computed by its series: its error is below 1e-8 there
+_SERIES_BELOW = 0.05  # logits whose continuous Bernoulli is computed by its series, to float32's precision
 
 
 def bernoulli_negative_log_likelihood(logits: Array, targets: Array) -> Array:
@@ -43,8 +43,9 @@ def continuous_bernoulli_negative_log_likelihood(logits: Array, targets: Array) 
 def continuous_bernoulli_mean(logits: Array) -> Array:
     """The mean of a continuous Bernoulli, elementwise: 1 / (1 - exp(-l)) - 1 / l, and 1/2 at l = 0."""
     near_zero = jnp.abs(logits) < _SERIES_BELOW
-    safe = jnp.where(near_zero, 1.0, jnp.clip(logits, -80, 80))  # where exp is finite
-    return jnp.where(near_zero, 0.5 + logits / 12, -1 / jnp.expm1(-safe) - 1 / safe)
+    safe = jnp.where(near_zero, 1.0, logits)
+    exact = -1 / jnp.expm1(-jnp.clip(safe, -80, 80)) - 1 / safe  # exp is finite there, and with it the gradient
+    return jnp.where(near_zero, 0.5 + logits / 12, exact)
 
 
 def gaussian_kl(means: Array, log_variances: Array) -> Array:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import nn
@@ -20,13 +21,13 @@ def build(spec: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       "platform" and "devices" that JAX computes on, "steps_per_epoch", the number of "parameters", and the largest
-      differences of logits, before and after one step.
+      differences of logits, as a share of the largest logit or of 1, before and after one step.
 
     Raises:
       RuntimeError: if the two sides differ by more than TOLERANCE.
     """
     feed = benchmark_jax.load_feed(spec)
-    params, *logits = ours(spec, feed)
+    params, noise, *logits = ours(spec, feed)
     system = benchmark_torch.SYSTEMS[spec["system"]]
     network = system.network(feed.image_shape[-1])
 
@@ -36,12 +37,12 @@ def build(spec: Mapping[str, Any]) -> dict[str, Any]:
         raise RuntimeError(f"{count} parameters here, {their_count} in PyTorch")
 
     copy_parameters(params, network, system.layers)
-    pixels = torch.from_numpy(_first_batch(feed)).permute(0, 3, 1, 2)
-    their_logits = [network(pixels)]
-    benchmark_torch.step_function(system, network)(pixels)
-    their_logits.append(network(pixels))
+    pixels = _as_tensor(_first_batch(feed))
+    their_logits = [network(system.inputs(pixels))]
+    benchmark_torch.step_function(system, network)(pixels, *map(_as_tensor, noise))
+    their_logits.append(network(system.inputs(pixels)))
     before, after = (
-        float(np.abs(a - b.detach().permute(0, 2, 3, 1).numpy()).max())
+        float(np.abs(a - b.detach().permute(0, 2, 3, 1).numpy()).max() / max(1, np.abs(a).max()))
         for a, b in zip(logits, their_logits, strict=True)
     )
     for when, difference in {"logits": before, "logits after a step": after}.items():
@@ -57,23 +58,23 @@ def build(spec: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def ours(spec: Mapping[str, Any], feed: Feed) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Initial params, and the logits of the first batch before and after a step on it."""
+def ours(spec: Mapping[str, Any], feed: Feed) -> tuple[Any, tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+    """Initial params, the noise of a step on the first batch, and its logits before and after that step."""
     system, images, key = benchmark_jax.SYSTEMS[spec["system"]], _first_batch(feed), rng.root_key(spec["seed"])
-    network = system.network(feed.image_shape)
-    method, apply = system.method(network), jax.jit(network.apply)
+    method, apply = system.method(feed.image_shape), jax.jit(system.logits(feed.image_shape))
     # A GPU's TF32 would differ by more; how fast each side rounds is not the question here.
     with jax.default_matmul_precision("highest"):
         state = jax.jit(method.init)(key, images)
         stepped, _ = jax.jit(method.step)(state, images, key)
-        return state.params, *(np.asarray(apply(s.params, images)) for s in (state, stepped))
+        noise = tuple(map(np.array, system.noise(key, jnp.asarray(images))))
+        return state.params, noise, *(np.asarray(apply(s.params, images)) for s in (state, stepped))
 
 
 def copy_parameters(params: Mapping[str, Any], network: nn.Module, layers: Sequence[str]) -> None:
     """Copies Flax's params into the network's convolutions and dense layers, whose order is that of `layers`."""
     modules = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     for path, module in zip(layers, modules, strict=True):
-        layer = params["params"]
+        layer = params
         for name in path.split("/"):
             layer = layer[name]
         kernel = np.asarray(layer["kernel"])
@@ -81,6 +82,12 @@ def copy_parameters(params: Mapping[str, Any], network: nn.Module, layers: Seque
         with torch.no_grad():
             module.get_parameter("weight").copy_(torch.from_numpy(kernel.copy()))
             module.get_parameter("bias").copy_(torch.from_numpy(np.array(layer["bias"])))
+
+
+def _as_tensor(array: np.ndarray) -> torch.Tensor:
+    """Images with their channels where PyTorch has them, and other arrays as they are."""
+    tensor = torch.from_numpy(array)
+    return tensor.permute(0, 3, 1, 2) if array.ndim == 4 else tensor
 
 
 def _first_batch(feed: Feed) -> np.ndarray:

@@ -1,22 +1,28 @@
 """This project's side of the benchmark: a system is a network and a method, trained exactly as `fit` trains it."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aejax import rng
+from aejax import corruptions, rng
+from aejax.corruptions import Corruption
 from aejax.data.feeds import Feed, device_feed
-from aejax.methods import reconstruction
+from aejax.methods import reconstruction, variational
 from aejax.methods.method import Method
+from aejax.methods.variational import Model
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
+from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
+from aejax.pixels import SQUARED_ERROR_OF_SIGMOID
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, start
+from experiments import conv_vae, vae
 from experiments.benchmark_worker import Contender
 
 
@@ -24,22 +30,64 @@ class System(NamedTuple):
     """One training recipe; benchmark_torch.SYSTEMS holds the same one in PyTorch under the same name.
 
     Attributes:
-      network: image shape (height, width, channels) -> a network from images to logits; UserError for other sizes.
-      method: network -> the method with its optimiser.
+      method: image shape (height, width, channels) -> the method with its optimiser; UserError for other sizes.
+      logits: image shape -> the network's answer without noise, (params, images) -> logits.
+      noise: (key, images) -> what a step with this key draws, for PyTorch to take the same step.
     """
 
-    network: Callable[[tuple[int, ...]], nn.Module]
-    method: Callable[[nn.Module], Method]
+    method: Callable[[tuple[int, ...]], Method]
+    logits: Callable[[tuple[int, ...]], Callable[[Any, Array], Array]]
+    noise: Callable[[Array, Array], tuple[Array, ...]] = lambda key, images: ()
 
 
-def _conv_autoencoder(image_shape: tuple[int, ...]) -> nn.Module:
-    height, width, channels = image_shape
-    check_image_size(height, width)
-    return ConvAutoencoder(channels)
+def _reconstruction(
+    encoder_widths: Sequence[int], corrupt: Corruption | None, inputs: Callable[[Array], Array], **noise: Any
+) -> System:
+    """The lesson's network with an input that is corrupted, and what it sees of images without noise."""
 
+    def network(image_shape: tuple[int, ...]) -> nn.Module:
+        height, width, channels = image_shape
+        check_image_size(height, width)
+        return ConvAutoencoder(channels, encoder_widths)
+
+    def logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
+        apply: Callable[..., Any] = network(image_shape).apply
+        return lambda params, images: apply(params, inputs(images))
+
+    return System(lambda shape: reconstruction.autoencoder(network(shape), optax.adam(1e-3), corrupt), logits, **noise)
+
+
+def _variational(
+    build: Callable[[tuple[int, ...]], Model], optimizer: Callable[[], optax.GradientTransformation]
+) -> System:
+    def logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
+        model = build(image_shape)
+        return lambda params, images: model.decode(params, model.posterior(params, images)[0])
+
+    def noise(key: Array, images: Array) -> tuple[Array, ...]:
+        return (jax.random.normal(key, (len(images), 1, 2))[:, 0],)
+
+    return System(lambda shape: variational.vae(build(shape), optimizer()), logits, noise)
+
+
+def _dense_vae(image_shape: tuple[int, ...]) -> Model:
+    encoder, decoder = GaussianEncoder(MLP((512,)), 2), DenseDecoder((512,), image_shape)
+    return Model(encoder, decoder, SQUARED_ERROR_OF_SIGMOID)
+
+
+_half = corruptions.downscale(2)
 
 SYSTEMS = {
-    "autoencoder": System(_conv_autoencoder, lambda network: reconstruction.autoencoder(network, optax.adam(1e-3))),
+    "autoencoder": _reconstruction((16, 8, 8), None, lambda images: images),
+    "denoiser": _reconstruction(
+        (16, 8, 8),
+        corruptions.gaussian(0.5, 0.3),
+        lambda images: images,
+        noise=lambda key, images: (jax.random.normal(key, images.shape),),
+    ),
+    "super_resolver": _reconstruction((16, 8), _half, lambda images: _half(rng.root_key(0), images)),
+    "vae": _variational(_dense_vae, lambda: vae.torch_rmsprop(1e-3)),
+    "conv_vae": _variational(lambda shape: conv_vae.build(shape, 2), lambda: optax.adam(1e-3)),
 }
 
 
@@ -51,7 +99,7 @@ def load_feed(spec: Mapping[str, Any]) -> Feed:
 def build(spec: Mapping[str, Any]) -> Contender:
     """The contender of spec["system"] over spec["devices"] devices, 0 for the default."""
     feed, system = load_feed(spec), SYSTEMS[spec["system"]]
-    method = system.method(system.network(feed.image_shape))
+    method = system.method(feed.image_shape)
     replicated = NamedSharding(feed.mesh, PartitionSpec())
     root = rng.root_key(spec["seed"])
     progress = jax.jit(functools.partial(start, method, feed), out_shardings=replicated)(root)

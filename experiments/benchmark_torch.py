@@ -1,92 +1,16 @@
-"""PyTorch's side of the benchmark: the same systems as in benchmark_jax.SYSTEMS, under settings to choose from."""
+"""PyTorch's side of the benchmark: its systems, trained under settings to choose from."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  the field's name for it
 from PIL import Image
 from torch import Tensor, nn
 
+from experiments.benchmark_torch_systems import SYSTEMS, System
 from experiments.benchmark_worker import Contender
-
-Loss = Callable[[nn.Module, Tensor], Tensor]
-
-
-class Phase(NamedTuple):
-    """One update of a step.
-
-    Attributes:
-      loss: (network, images (batch, channels, height, width) in [0, 1]) -> scalar.
-      optimizer: (parameters, fused=True or None) -> optimiser; None leaves PyTorch its default.
-      part: the submodule whose parameters it updates; "" for all of the network.
-    """
-
-    loss: Loss
-    optimizer: Callable[..., torch.optim.Optimizer]
-    part: str = ""
-
-
-class System(NamedTuple):
-    """One training recipe, in PyTorch.
-
-    Attributes:
-      network: channels -> a network from images to logits.
-      phases: what a step does, in order.
-      lesson_loss: the loss of the lesson's own form.
-      layers: the paths of this project's layers, in the order of the network's own convolutions and dense layers.
-    """
-
-    network: Callable[[int], nn.Module]
-    phases: Sequence[Phase]
-    lesson_loss: Loss
-    layers: Sequence[str]
-
-
-def conv_autoencoder(channels: int) -> nn.Module:
-    """The lesson's, without its last sigmoid: images to logits."""
-    encoder = [
-        *(nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(16, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, padding=1)),
-    ]
-    decoder = [
-        *(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2)),
-        *(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2)),
-        *(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Upsample(scale_factor=2)),
-        nn.Conv2d(16, channels, 3, padding=1),
-    ]
-    return nn.Sequential(*encoder, *decoder)
-
-
-def adam(learning_rate: float) -> Callable[..., torch.optim.Optimizer]:
-    return lambda parameters, fused: torch.optim.Adam(parameters, learning_rate, fused=fused)
-
-
-def bce(network: nn.Module, images: Tensor) -> Tensor:
-    """In nats per image, as on this project's side."""
-    return F.binary_cross_entropy_with_logits(network(images), images, reduction="sum") / len(images)
-
-
-def bce_of_sigmoid(network: nn.Module, images: Tensor) -> Tensor:
-    """The lesson's: per pixel."""
-    return F.binary_cross_entropy(torch.sigmoid(network(images)), images)
-
-
-SYSTEMS = {
-    "autoencoder": System(
-        conv_autoencoder,
-        [Phase(bce, adam(1e-3))],
-        bce_of_sigmoid,
-        [
-            *(f"encoder/ConvMaxPool_{i}" for i in range(3)),
-            "decoder/Conv_0",
-            *(f"decoder/UpsampleConv_{i}" for i in range(3)),
-        ],
-    ),
-}
 
 
 def build(spec: Mapping[str, Any]) -> Contender:
@@ -115,18 +39,18 @@ def build(spec: Mapping[str, Any]) -> Contender:
     return Contender(block, f"cpu, {cores} threads")
 
 
-def step_function(system: System, network: nn.Module, setting: Sequence[str] = ()) -> Callable[[Tensor], None]:
-    """images -> None: one step of all phases."""
+def step_function(system: System, network: nn.Module, setting: Sequence[str] = ()) -> Callable[..., None]:
+    """(images, noise...) -> None: one step of all phases."""
     compiled = torch.compile if "compiled" in setting else lambda loss: loss
     phases = [
         (compiled(loss), optimizer(network.get_submodule(part).parameters(), fused="fused" in setting or None))
         for loss, optimizer, part in system.phases
     ]
 
-    def step(images: Tensor) -> None:
+    def step(images: Tensor, *noise: Tensor) -> None:
         for loss, optimizer in phases:
             optimizer.zero_grad(set_to_none=True)
-            loss(network, images).backward()
+            loss(network, images, *noise).backward()
             optimizer.step()
 
     return step
@@ -148,7 +72,8 @@ def _block(
             now = min(count, len(images) // batch_size)
             order = torch.randperm(len(images), device=device)
             for i in range(now):
-                step(images[order[i * batch_size : (i + 1) * batch_size]])
+                batch = images[order[i * batch_size : (i + 1) * batch_size]]
+                step(batch, *system.noise(batch))
             count -= now
 
     return block

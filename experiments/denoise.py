@@ -32,7 +32,7 @@ from experiments.restoration import RestorationConfig, Restorer
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "unet": {"epochs": 10, "batch_size": 128, "learning_rate": 3e-3, "schedule": "cosine"},
-    "lesson": {"epochs": 100, "batch_size": 256, "learning_rate": 1e-2, "schedule": "cosine"},
+    "lesson": {"epochs": 100, "batch_size": 256, "learning_rate": 6e-3, "schedule": "cosine"},
 }
 FITTED_ON = 500  # training images that the filters' settings are chosen on
 

@@ -48,7 +48,7 @@ class Recipe(NamedTuple):
     schedule: Callable[[float, int], optax.ScalarOrSchedule] = lambda rate, steps_per_epoch: rate
 
 
-def _torch_rmsprop(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+def torch_rmsprop(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     """With PyTorch's defaults."""
     return optax.rmsprop(rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
 
@@ -63,7 +63,7 @@ RECIPES = {
     "lesson": Recipe(
         {"epochs": 30, "batch_size": 256, "learning_rate": 1e-3, "latents": 2, "binarization": "none"},
         hidden=(512,),
-        optimizer=_torch_rmsprop,
+        optimizer=torch_rmsprop,
         pixels=pixels.SQUARED_ERROR_OF_SIGMOID,
     ),
     "flax": Recipe(

@@ -3,6 +3,7 @@
 A new one is a function `Terms -> Array (batch,)`, to be passed to `variational.vae`.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ def info_vae(alpha: float, weight: float, kernel: Kernel) -> Objective:
     """Zhao et al. (2019), eq. 6: distortion + (1 - alpha) KL + (alpha + weight - 1) MMD(q(z), p(z)).
 
     The MMD is the batch's, counted in nats per image. With alpha = 1 it is a WAE-MMD (Tolstikhin et al. 2018) whose
-    penalty has this weight; its encoder is the Gaussian posterior.
+    penalty has this weight; its encoder is the Gaussian posterior. Batches hold 2 images or more.
     """
 
     def objective(terms: Terms) -> Array:
@@ -107,7 +108,7 @@ def beta_tc(beta: float, dataset_size: int) -> Objective:
         z = terms.latents[:, 0]
         # (image i's latent, under image j's posterior, dimension)
         pairs = jax.vmap(jax.vmap(_log_density, (None, 0, 0)), (0, None, None))(z, terms.mean, terms.log_variance)
-        scale = jnp.log(len(z) * dataset_size)
+        scale = math.log(len(z) * dataset_size)
         log_qz = jax.nn.logsumexp(pairs.sum(axis=2), axis=1) - scale
         log_product = (jax.nn.logsumexp(pairs, axis=1) - scale).sum(axis=1)
         mutual_information = terms.log_posterior[:, 0] - log_qz

@@ -103,7 +103,8 @@ def vae(
     Returns:
       A method with the metrics "loss" (the objective; in evaluation the negative ELBO whatever the objective),
       "distortion" (the negative log-likelihood under the posterior) and "rate" (the KL to the prior), all in nats per
-      image; and "mse" of the pictures per pixel. In evaluation one latent is drawn for each image.
+      image; and, in evaluation, "mse" per pixel between the images and the pictures of their (transformed) posterior
+      means. In evaluation one latent is drawn for each image.
     """
 
     def plain(params: Params, images: Array, key: Array, weight: Array) -> tuple[Array, Metrics]:

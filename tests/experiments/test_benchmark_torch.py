@@ -10,6 +10,7 @@ from aejax.data import load
 torch = pytest.importorskip("torch")
 
 from experiments import benchmark, benchmark_check, benchmark_jax, benchmark_torch  # noqa: E402
+from experiments import benchmark_torch_systems as systems  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,8 @@ def test_both_sides_compute_the_same(
     checked = benchmark_check.build({**spec, "system": ours[0]})
     assert checked["steps_per_epoch"] == 3
     assert checked["logits_differ_by"] < 1e-5
-    assert checked["logits_after_a_step_differ_by"] < 1e-5
+    # RMSprop's first step is ten times the gradient's sign, which rounding decides where the gradient vanishes.
+    assert checked["logits_after_a_step_differ_by"] < (1e-4 if ours[0] == "vae" else 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_both_sides_compute_the_same(
     [
         ({"network": lambda channels: torch.nn.Conv2d(channels, 1, 3)}, "4385 parameters here, 10 in PyTorch"),
         (
-            {"phases": [benchmark_torch.Phase(benchmark_torch.bce, benchmark_torch.adam(2e-3))]},
+            {"phases": [systems.Phase(systems.bce, systems.adam(2e-3))]},
             "logits after a step here and in PyTorch differ",
         ),
     ],
@@ -92,9 +94,9 @@ def test_settings_train(spec: dict[str, Any], setting: list[str], monkeypatch: p
     monkeypatch.setitem(benchmark_torch.SYSTEMS, "autoencoder", system._replace(network=network))
     contender = benchmark_torch.build({**spec, "setting": setting})
     pixels = torch.from_numpy(np.load(spec["images"])).permute(0, 3, 1, 2) / 255
-    before = benchmark_torch.bce(networks[0], pixels).item()
+    before = systems.bce(networks[0], pixels).item()
     contender.block(5)  # more than an epoch
-    assert benchmark_torch.bce(networks[0], pixels).item() < before
+    assert systems.bce(networks[0], pixels).item() < before
     assert contender.device.startswith("cpu, ")
 
 
