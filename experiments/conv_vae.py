@@ -59,7 +59,8 @@ def main(config: Config) -> None:
     with open_run(config, "conv_vae") as run:
         states = variational.train(config, run, data, mesh, model, method)
         variational.figures(config, run, data, mesh, model, states)
-        run.finish(config, mesh, variational.judge(config, data, mesh, model, method, states))
+        splits = variational.judge(config, data, mesh, model, method, states)
+        run.finish(config, mesh, splits, curves=("loss", "distortion", "rate"))
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def write_page(path: Path, config: Config, plane: Plane, data: Splits) -> None:
     assert data.test.labels is not None
     page = latent_page.html(
         *(plane.decoder, plane.params, plane.latents[:n], data.test.labels[:n], data.test.images[:n]),
-        title=f"{config.dataset}: the plane of a {plane.name.replace('vae', 'VAE')} with two latents",
+        title=f"{plain_name(config.dataset)}: two latents, {plane.name.replace('vae', 'VAE')}",
     )
     partial = path.with_name(f".{path.name}.tmp")
     partial.write_text(page, encoding="utf-8")

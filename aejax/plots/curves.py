@@ -23,7 +23,8 @@ def learning_curves(
     """One panel per name in `y`, one line per split against `x`, each labelled with its last value.
 
     Records are such as {"epoch": 3, "step": 630, "split": "train", "bce": 0.12}, in any order. Splits and values that
-    are absent are left out, and so are non-finite values, which interrupt the line. The y axis is logarithmic where
+    are absent are left out, and so are non-finite values, which interrupt the line. Where a record has name + "_sd", a
+    band of one such deviation surrounds the line. The y axis is logarithmic where
     positive values span more than a decade, except for PSNR and SSIM.
     """
     names = [y] if isinstance(y, str) else list(y)
@@ -39,18 +40,22 @@ def learning_curves(
         seen: list[float] = []
         for j, split in enumerate(splits):
             points = [
-                (float(record[x]), float(record[name]))
+                (float(record[x]), float(record[name]), float(record.get(f"{name}_sd") or 0))
                 for record in metrics
                 if record.get("split") == split and record.get(name) is not None and record.get(x) is not None
             ]
-            values = np.array(sorted(points)).reshape(-1, 2)
-            values[~np.isfinite(values)] = np.nan
+            rows = np.array(sorted(points)).reshape(-1, 3)
+            rows[~np.isfinite(rows)] = np.nan
+            values, sd = rows[:, :2], rows[:, 2]
             finite = values[np.isfinite(values).all(axis=1), 1]
             if not finite.size:
                 continue
             colour = COLOURS[j % len(COLOURS)]
             style = STYLES[j % len(STYLES)]
             marker = "o" if len(finite) <= 2 else None  # a line through one point is invisible
+            if sd.any():
+                low, high = values[:, 1] - sd, values[:, 1] + sd
+                axes.fill_between(values[:, 0], low, high, color=colour, alpha=0.15, linewidth=0)
             (handles[split],) = axes.plot(*values.T, color=colour, linestyle=style, linewidth=1.8, marker=marker)
             ends.append((float(finite[-1]), colour))
             seen += finite.tolist()

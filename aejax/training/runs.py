@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,15 +47,20 @@ class Run:
         """Saves figures/<name>.png."""
         plots.save(figure, self.path / "figures" / f"{name}.png")
 
-    def finish(self, config: RunConfig, mesh: Mesh, splits: report.Table) -> None:
-        """Writes summary.json, draws figures/learning_curves.png and prints the metrics of each split, or other row."""
+    def finish(
+        self, config: RunConfig, mesh: Mesh, splits: report.Table, curves: Sequence[str] = ("bce", "mse")
+    ) -> None:
+        """Writes summary.json, draws figures/learning_curves.png and prints the metrics of each split, or other row.
+
+        `curves` are the metrics to draw; where the run has none of them, its loss.
+        """
         write_json(
             self.path / "summary.json",
             {"config": identity(config), "environment": report.environment(mesh), "splits": splits},
         )
         if records := self.log.records():  # a folder that sums up other runs has none
-            curves = [name for name in ("bce", "mse") if any(name in record for record in records)]
-            self.figure("learning_curves", plots.learning_curves(records, curves or "loss"))
+            known = [name for name in curves if any(name in record for record in records)]
+            self.figure("learning_curves", plots.learning_curves(records, known or "loss"))
         print(report.markdown({split: report.cells(metrics) for split, metrics in splits.items()}, "split"))
         print(f"figures, metrics and checkpoints: {self.path}")
 
