@@ -1,4 +1,4 @@
-"""The standard normal prior: its density, and that its samples follow it."""
+"""Priors: their densities, and that their samples follow them."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from aejax.priors import standard_normal
+from aejax.priors import Prior, mixture_on_ring, standard_normal, swiss_roll
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 4, 1), (2, 3, 5, 2)])
@@ -39,3 +39,44 @@ def test_equal_keys_draw_equal_samples() -> None:
     one, again, other = (sample(jax.random.key(seed), 3) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert (one != other).all()
+
+
+def in_plane() -> list[tuple[str, Prior]]:
+    return [("mixture", mixture_on_ring()), ("swiss_roll", swiss_roll())]
+
+
+@pytest.mark.parametrize(("name", "prior"), in_plane())
+def test_a_class_is_its_part_of_the_prior(name: str, prior: Prior) -> None:
+    assert prior.sample_class is not None
+    whole = np.asarray(prior.sample(jax.random.key(0), 20_000))
+    labels = jnp.arange(20_000) % 10
+    parts = np.asarray(prior.sample_class(jax.random.key(1), labels))
+    assert whole.shape == parts.shape == (20_000, 2)
+    for axis in range(2):
+        assert stats.ks_2samp(whole[:, axis], parts[:, axis]).pvalue > 0.01
+    centres = np.stack([parts[np.asarray(labels) == label].mean(axis=0) for label in range(10)])
+    distances = np.linalg.norm(centres[:, None] - centres[None], axis=2)
+    assert distances[~np.eye(10, dtype=bool)].min() > 0.1
+
+
+def test_the_mixtures_density_integrates_to_one_and_is_that_of_its_samples() -> None:
+    prior = mixture_on_ring()
+    assert prior.log_prob is not None
+    axis = np.linspace(-9, 9, 401)
+    grid = jnp.asarray(np.stack(np.meshgrid(axis, axis), axis=-1), jnp.float32)
+    density = np.exp(np.asarray(prior.log_prob(grid), np.float64))
+    cell = (axis[1] - axis[0]) ** 2
+    assert density.sum() * cell == pytest.approx(1, abs=1e-3)
+    samples = prior.sample(jax.random.key(0), 20_000)
+    cross_entropy = -(density * np.log(np.maximum(density, 1e-300))).sum() * cell
+    assert -float(prior.log_prob(samples).mean()) == pytest.approx(cross_entropy, abs=0.03)
+
+
+def test_the_swiss_roll_is_even_along_its_length_and_grows_with_its_angle() -> None:
+    prior = swiss_roll(turns=2.0, radius=4.0, noise=0.0)
+    points = np.asarray(prior.sample(jax.random.key(0), 5000), np.float64)
+    radius = np.linalg.norm(points, axis=1)
+    assert radius.max() <= 4 + 1e-5
+    angle = 2 * np.pi * 2.0 * radius / 4  # what the radius says
+    np.testing.assert_allclose(points, radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), atol=1e-4)
+    assert stats.kstest((radius / 4) ** 2, "uniform").pvalue > 0.01

@@ -69,7 +69,7 @@ def sample_terms(
     prior = priors.standard_normal(mean.shape[-1])
     return Terms(
         log_likelihood=-nll.reshape(len(images), samples),
-        log_prior=prior.log_prob(latents),
+        log_prior=losses.gaussian_log_density(latents),
         log_posterior=losses.gaussian_log_density(latents, mean[:, None], log_variance[:, None]),
         kl=losses.gaussian_kl(mean, log_variance),
         latents=latents,

@@ -2,6 +2,7 @@
 
 from aejax.plots.curves import learning_curves as learning_curves
 from aejax.plots.curves import lines as lines
+from aejax.plots.latents import density as density
 from aejax.plots.latents import scatter as scatter
 from aejax.plots.pictures import image_grid as image_grid
 from aejax.plots.pictures import mosaic as mosaic

@@ -38,3 +38,23 @@ def scatter(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
         axes.scatter([], [], s=24, color=CLASS_COLOURS[label % len(CLASS_COLOURS)], label=str(label))
     figure.legend(loc="outside right center", frameon=False, labelcolor=INK)
     return figure
+
+
+def density(panels: Mapping[str, np.ndarray]) -> Figure:
+    """One panel per entry, a 2-D histogram of points (n, 2), all over the same square and in the same colours."""
+    figure = figures.Figure(figsize=(3.4 * len(panels) + 0.4, 3.9), dpi=DPI, layout="constrained")
+    points = np.concatenate(list(panels.values()))
+    low, high = np.quantile(points, [0.002, 0.998], axis=0)
+    middle, half = (low + high) / 2, 0.55 * (high - low).max()
+    bounds = [(float(m - half), float(m + half)) for m in middle]
+    counts = {
+        name: np.histogram2d(p[:, 0], p[:, 1], bins=60, range=bounds, density=True)[0] for name, p in panels.items()
+    }
+    most = np.quantile(np.concatenate([c[c > 0] for c in counts.values()]), 0.99)
+    for i, (title, values) in enumerate(counts.items()):
+        axes = figure.add_subplot(1, len(panels), i + 1)
+        extent = (*bounds[0], *bounds[1])
+        axes.imshow(values.T, origin="lower", extent=extent, cmap="magma", vmin=0, vmax=most, interpolation="nearest")
+        axes.set_title(title, size=11, color=INK, weight="bold", loc="left")
+        axes.tick_params(colors=INK, labelsize=9, color=FAINT)
+    return figure

@@ -1,0 +1,48 @@
+"""The Parzen-window log-likelihood: the field's old yardstick for models without a density.
+
+It is a weak measure: it can rank models by how they blur, and needs far more samples than anyone draws to be near the
+truth (Theis et al. 2016, section 3.2). It is here to compare with papers that report it.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from aejax.divergences import squared_distances
+
+_BLOCK = 100  # images at once
+BANDWIDTHS = tuple(np.logspace(-1, 0, 10).tolist())  # Goodfellow et al.'s own grid
+
+
+def log_likelihood(samples: np.ndarray, images: np.ndarray, bandwidth: float) -> np.ndarray:
+    """log of the mean over samples of N(image; sample, bandwidth^2 I), in nats: (m, ...), (n, ...) -> (n,).
+
+    Breuleux et al. (2011), as used by Goodfellow et al. (2014), section 5.
+    """
+    flat = jnp.asarray(samples.reshape(len(samples), -1), jnp.float32)
+    rows = np.asarray(images.reshape(len(images), -1), np.float32)
+    values = [_block(flat, jnp.asarray(rows[i : i + _BLOCK]), bandwidth) for i in range(0, len(rows), _BLOCK)]
+    return np.concatenate([np.asarray(value) for value in values])
+
+
+def choose_bandwidth(samples: np.ndarray, validation: np.ndarray, bandwidths: Sequence[float] = BANDWIDTHS) -> float:
+    """The bandwidth with the highest mean log-likelihood on validation images."""
+    means = [float(log_likelihood(samples, validation, b).mean(dtype=np.float64)) for b in bandwidths]
+    return bandwidths[int(np.argmax(means))]
+
+
+def mean_and_standard_error(values: np.ndarray) -> tuple[float, float]:
+    """Over images, as papers report it."""
+    return float(values.mean(dtype=np.float64)), float(values.std(ddof=1, dtype=np.float64) / math.sqrt(len(values)))
+
+
+@functools.partial(jax.jit)
+def _block(samples: Array, images: Array, bandwidth: float) -> Array:
+    exponents = -squared_distances(images, samples) / (2 * bandwidth**2)
+    normaliser = math.log(len(samples)) + samples.shape[1] * (jnp.log(bandwidth) + math.log(2 * math.pi) / 2)
+    return jax.nn.logsumexp(exponents, axis=1) - normaliser
