@@ -137,7 +137,7 @@ def test_the_discriminator_learns_and_the_game_then_moves_to_2_ln_2(game: dict[s
     metrics = game["with"][1]
     accuracy, loss = metrics["discriminator_accuracy"], metrics["discriminator_loss"]
     assert accuracy[:500].max() > 0.7  # it learns
-    assert loss[:500].min() < 1.2
+    assert loss[:500].min() < 1.3
     assert abs(accuracy[-500:].mean() - 0.5) < 0.08
     assert abs(loss[-500:].mean() - 2 * np.log(2)) < 0.06
 
