@@ -1,5 +1,8 @@
 """From the command line to an experiment's main function, and from its errors to one line and an exit status."""
 
+import contextlib
+import io
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -21,7 +24,7 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
     but 0 with one line on stderr and no traceback, which is kept for bugs.
     """
     try:
-        main(tyro.cli(config_class))
+        main(parse(config_class))
     except UserError as error:
         _exit(f"error: {error}", 2)
     except NonFiniteError as error:
@@ -30,6 +33,24 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
         _exit(f"stopped by {stop} with a checkpoint; the same command goes on from there", 128 + stop.signal_number)
     except KeyboardInterrupt:
         _exit("stopped; the same command goes on from the latest checkpoint", 128 + signal.SIGINT)
+
+
+def parse(config_class: type[Config]) -> Config:
+    """The command line as the dataclass.
+
+    Raises:
+      UserError: in one line, for what tyro explains in a box of several.
+    """
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(config_class)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        words = [line.strip(" │") for line in box.getvalue().splitlines() if not re.fullmatch(r"[ ╭╮╰╯│─]*", line)]
+        text = " ".join(" ".join(word for word in words if not word.startswith("╭")).split())
+        raise UserError(f"{text.split(' For full helptext')[0]} (--help explains)") from None
 
 
 def _exit(message: str, status: int) -> None:

@@ -1,13 +1,20 @@
-"""Checkpoints through Orbax: the latest two, to resume from, and the best one."""
+"""Checkpoints through Orbax, with a checksum each: the latest two, to resume from, and the best one."""
 
+import hashlib
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import lazy_loader
+import numpy as np
+
+from aejax.errors import UserError
 
 Tree = Any
+_CHECKSUM = "sha256"
 
 ocp = lazy_loader.load("orbax.checkpoint", suppress_warning=True)  # `--help` need not pay for it
 
@@ -33,7 +40,8 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_value, best_mode="min")
-        self._manager = ocp.CheckpointManager(path.absolute(), options=options)
+        self._path = path.absolute()
+        self._manager = ocp.CheckpointManager(self._path, options=options)
 
     def save(self, step: int, tree: Tree, value: float | None) -> None:
         """Saves in the background, unless `step` is there already.
@@ -43,22 +51,52 @@ class Checkpoints:
         if self._manager.latest_step() == step:
             return
         metrics = None if value is None or not math.isfinite(value) else {"value": float(value)}
-        self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics)
+        self._manager.save(
+            step, args=ocp.args.StandardSave(tree), metrics=metrics, custom_metadata={_CHECKSUM: checksum(tree)}
+        )
 
     def restore(self, like: Tree) -> tuple[int, Tree] | None:
-        """The latest (step, tree), or None where nothing was saved.
+        """The newest sound (step, tree), or None where nothing was saved.
 
-        `like` gives structure, shapes, dtypes and sharding: arrays, or what `jax.eval_shape` returns.
+        A damaged checkpoint is passed over with one line on stderr and moved to <path>/../damaged, so that its step can
+        be saved again. `like` gives structure, shapes, dtypes and sharding: arrays, or what `jax.eval_shape` returns.
+
+        Raises:
+          UserError: if there are checkpoints and none is sound.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        return step, self.restore_step(step, like)
+        damaged: dict[int, str] = {}
+        for step in sorted(self.steps(), reverse=True):
+            try:
+                tree = self.restore_step(step, like)
+            except Exception as error:  # whatever the readers of damaged files raise
+                damaged[step] = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+                continue
+            for bad, reason in damaged.items():
+                print(f"{self._path}: skipped the checkpoint of step {bad} ({reason}), using {step}", file=sys.stderr)
+                self._move_away(bad)
+            return step, tree
+        if damaged:
+            reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
+            raise UserError(f"{self._path} holds no sound checkpoint ({reasons}): choose another --name, or remove it")
+        return None
 
     def restore_step(self, step: int, like: Tree) -> Tree:
-        """The tree saved at `step`."""
+        """The tree saved at `step`; ValueError where its checksum is not that of what was saved."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        saved = (self._manager.metadata(step).custom_metadata or {}).get(_CHECKSUM)
+        if saved != checksum(tree):
+            raise ValueError("its checksum is wrong" if saved else "it has no checksum")
+        return tree
+
+    def _move_away(self, step: int) -> None:
+        place = self._path.parent / "damaged"
+        place.mkdir(exist_ok=True)
+        target, count = place / str(step), 1
+        while target.exists():
+            target, count = place / f"{step}.{count}", count + 1
+        (self._path / str(step)).rename(target)
+        self._manager.reload()
 
     def steps(self) -> list[int]:
         """All steps that are kept."""
@@ -76,6 +114,17 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+def checksum(tree: Tree) -> str:
+    """SHA-256 of the values, dtypes and shapes of all leaves, which Orbax does not check."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        digest.update(f"{leaf.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _value(metrics: dict[str, float]) -> float:

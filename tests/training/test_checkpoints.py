@@ -10,7 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from aejax.training.checkpoints import Checkpoints
+from aejax.errors import UserError
+from aejax.training.checkpoints import Checkpoints, checksum
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def checkpoints(tmp_path: Path) -> Iterator[Checkpoints]:
 
 
 def small(value: float) -> dict[str, jax.Array]:
-    return {"x": jnp.full(3, value)}
+    return {"x": jnp.full(3, value, jnp.float32)}
 
 
 def save_all(checkpoints: Checkpoints, values: dict[int, float | None]) -> None:
@@ -153,3 +154,83 @@ def test_a_save_that_was_killed_is_ignored(tmp_path: Path) -> None:
     save_all(after, {3: None})
     assert after.steps() == [1, 3]
     after.close()
+
+
+def damage(folder: Path, how: str) -> None:
+    """Of the arrays' files; Orbax itself notices neither a flipped bit nor, always, a missing file."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.parent.name == "d"]
+    assert files
+    for file in files:
+        data = bytearray(file.read_bytes())
+        if how == "missing":
+            file.unlink()
+        elif how == "truncated":
+            file.write_bytes(data[: len(data) // 2])
+        else:
+            data[len(data) // 2] ^= 1
+            file.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "flipped bit"])
+def test_a_damaged_checkpoint_is_passed_over_in_one_line_and_its_step_can_be_saved_again(
+    tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "checkpoints"
+    first = Checkpoints(folder)
+    save_all(first, {1: None, 2: None})
+    first.close()
+    damage(folder / "2", how)
+
+    second = Checkpoints(folder)
+    restored = second.restore(small(0))
+    assert restored is not None
+    assert restored[0] == 1
+    np.testing.assert_array_equal(restored[1]["x"], 1)
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "skipped the checkpoint of step 2 (" in message
+    assert (tmp_path / "damaged" / "2").is_dir()
+    second.save(2, small(2), None)
+    second.close()
+    third = Checkpoints(folder)
+    restored = third.restore(small(0))
+    assert restored is not None
+    assert restored[0] == 2
+    third.close()
+
+
+def test_where_none_is_sound_nothing_is_started_over(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    first = Checkpoints(folder)
+    save_all(first, {1: None, 2: None})
+    first.close()
+    for step in ("1", "2"):
+        damage(folder / step, "flipped bit")
+    second = Checkpoints(folder)
+    with pytest.raises(UserError, match=r"no sound checkpoint \(step 2: .*; step 1: .*\): choose another --name"):
+        second.restore(small(0))
+    assert (folder / "1").is_dir()  # and nothing was moved
+    second.close()
+
+
+def test_a_checkpoint_of_another_structure_is_refused(tmp_path: Path) -> None:
+    first = Checkpoints(tmp_path)
+    save_all(first, {1: None})
+    first.close()
+    second = Checkpoints(tmp_path)
+    with pytest.raises(UserError, match="no sound checkpoint"):
+        second.restore({"y": jnp.zeros(3)})
+    second.close()
+
+
+def test_the_checksum_tells_values_shapes_and_dtypes_apart() -> None:
+    trees = [
+        {"x": jnp.zeros(4)},
+        {"x": jnp.zeros((2, 2))},
+        {"x": jnp.zeros(4, jnp.int32)},
+        {"x": -jnp.zeros(4)},
+        {"x": jax.random.key(0)},
+        {"x": jax.random.key(1)},
+    ]
+    assert len({checksum(tree) for tree in trees}) == len(trees)
+    assert checksum(trees[0]) == checksum({"x": np.zeros(4, np.float32)})
