@@ -27,12 +27,12 @@ from aejax.nn.convolutional import ConvDecoder, ConvEncoder, check_image_size
 from aejax.nn.dense import (
     MLP,
     DenseDecoder,
-    Discriminator,
     GaussianEncoder,
     LatentDecoder,
     LatentEncoder,
     UniversalEncoder,
 )
+from aejax.nn.discriminator import Discriminator
 from aejax.priors import Prior
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least, plain_name

@@ -87,8 +87,8 @@ def page(results: Sequence[Result], where: Mapping[str, Any], title: str) -> str
             "memory, initialisation, compilation and the first step; warm-up: 10 more; no epoch contains them. Peak "
             "memory is that of the contender's process, libraries included; on a GPU, of the GPU.",
             f"Checked before timing: both sides have {checked['parameters']} parameters; with this project's copied "
-            f"into PyTorch, logits differ by at most {checked['logits_differ_by']:.1e}, and after one step of the "
-            f"optimiser by {checked['logits_after_a_step_differ_by']:.1e}.",
+            f"into PyTorch and equal noise, logits differ by at most {checked['logits_differ_by']:.1e} of the largest "
+            f"one or of 1, and after one step of the optimiser by {checked['logits_after_a_step_differ_by']:.1e}.",
         ]
     return "\n\n".join(parts)
 

@@ -30,7 +30,7 @@ from experiments import restoration
 from experiments.restoration import RestorationConfig
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "edsr": {"epochs": 10, "batch_size": 128, "learning_rate": 2e-3, "schedule": "cosine"},
+    "edsr": {"epochs": 5, "batch_size": 128, "learning_rate": 2e-3, "schedule": "cosine"},
     "lesson": {"epochs": 30, "batch_size": 256, "learning_rate": 6e-3, "schedule": "cosine"},
 }
 

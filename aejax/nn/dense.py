@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -56,6 +55,23 @@ class GaussianEncoder(nn.Module):
         return nn.Dense(self.latents, name="mean")(x), 15 * jnp.tanh(log_variance / 15)
 
 
+class UniversalEncoder(nn.Module):
+    """Images and noise to latents: (batch, height, width, channels), (batch, d) -> (batch, latents).
+
+    A posterior of any shape, given enough width (Makhzani et al. 2016, section 2.2). The noise joins what `trunk` makes
+    of the images, before a hidden layer of `width` units.
+    """
+
+    trunk: nn.Module
+    latents: int
+    width: int
+
+    @nn.compact
+    def __call__(self, images: Array, noise: Array) -> Array:
+        x = jnp.concatenate([_flat(self.trunk(images)), noise], axis=1)
+        return nn.Dense(self.latents, name="head")(nn.relu(nn.Dense(self.width, name="mix")(x)))
+
+
 class DenseDecoder(nn.Module):
     """Latents to outputs such as logits: (batch, latents) -> (batch, *image_shape), by dense layers of these widths."""
 
@@ -84,71 +100,6 @@ class LatentDecoder(nn.Module):
         return self.trunk(x.reshape(len(x), *self.map_shape))
 
 
-def spectral_norm(kernel: Array, iterations: int = 10) -> Array:
-    """The largest singular value of (in, out), by power iteration from a fixed start: ()."""
-    v = jnp.ones(kernel.shape[1]) / jnp.sqrt(kernel.shape[1])
-
-    def iterate(_: int, v: Array) -> Array:
-        v = kernel.T @ (kernel @ v)
-        return v / (jnp.linalg.norm(v) + 1e-12)
-
-    v = jax.lax.stop_gradient(jax.lax.fori_loop(0, iterations, iterate, v))
-    return jnp.linalg.norm(kernel @ v)
-
-
-def _flat(x: Array) -> Array:
-    return x.reshape(len(x), -1)
-
-
-class UniversalEncoder(nn.Module):
-    """Images and noise to latents: (batch, height, width, channels), (batch, d) -> (batch, latents).
-
-    A posterior of any shape, given enough width (Makhzani et al. 2016, section 2.2). The noise joins what `trunk` makes
-    of the images, before a hidden layer of `width` units.
-    """
-
-    trunk: nn.Module
-    latents: int
-    width: int
-
-    @nn.compact
-    def __call__(self, images: Array, noise: Array) -> Array:
-        x = jnp.concatenate([_flat(self.trunk(images)), noise], axis=1)
-        return nn.Dense(self.latents, name="head")(nn.relu(nn.Dense(self.width, name="mix")(x)))
-
-
-class Discriminator(nn.Module):
-    """Latents to logits that they come from the prior: (batch, latents) -> (batch,).
-
-    With `spectral_norm` every kernel is divided by its largest singular value (Miyato et al. 2018).
-    """
-
-    widths: Sequence[int]
-    spectral_norm: bool = False
-
-    @nn.compact
-    def __call__(self, latents: Array) -> Array:
-        x = latents
-        for width in self.widths:
-            x = nn.relu(self._dense(width)(x))
-        return self._dense(1)(x)[:, 0]
-
-    def _dense(self, width: int) -> nn.Module:
-        return SpectralDense(width) if self.spectral_norm else nn.Dense(width)
-
-
-class SpectralDense(nn.Module):
-    """A dense layer whose kernel is divided by its largest singular value: (batch, in) -> (batch, features)."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return x @ (kernel / spectral_norm(kernel)) + bias
-
-
 class Autoencoder(nn.Module):
     """An encoder and a decoder of latents, joined: images (batch, height, width, channels) -> outputs of that shape."""
 
@@ -157,3 +108,7 @@ class Autoencoder(nn.Module):
 
     def __call__(self, images: Array) -> Array:
         return self.decoder(self.encoder(images))
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(len(x), -1)

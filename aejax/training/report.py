@@ -58,7 +58,8 @@ def cells(row: Mapping[str, float]) -> dict[str, str]:
 
 
 def mean_and_sd(mean: float, sd: float) -> str:
-    return f"{decimal(mean)} ± {sd:.2g}"
+    """The mean alone where the sd is no more than rounding."""
+    return decimal(mean) if sd < 1e-9 * abs(mean) else f"{decimal(mean)} ± {sd:.2g}"
 
 
 def decimal(value: float) -> str:

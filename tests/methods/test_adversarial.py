@@ -14,7 +14,8 @@ from aejax import priors
 from aejax.methods import adversarial
 from aejax.methods.adversarial import Game, Model, Optimizers, aae, gan, wgan_gp
 from aejax.methods.method import Method
-from aejax.nn.dense import MLP, DenseDecoder, Discriminator, GaussianEncoder, LatentEncoder, UniversalEncoder
+from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder, LatentEncoder, UniversalEncoder
+from aejax.nn.discriminator import Discriminator
 
 IMAGE = (2, 2, 1)
 KEY = jax.random.key(0)
