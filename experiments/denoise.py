@@ -30,9 +30,10 @@ from aejax.training.splits import Splits, load_splits
 from experiments import restoration
 from experiments.restoration import RestorationConfig, Restorer
 
+# The rise of the rate keeps units of the lesson's narrow layers from dying in the first steps.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "unet": {"epochs": 10, "batch_size": 128, "learning_rate": 3e-3, "schedule": "cosine"},
-    "lesson": {"epochs": 100, "batch_size": 256, "learning_rate": 6e-3, "schedule": "cosine"},
+    "lesson": {"epochs": 100, "batch_size": 256, "learning_rate": 6e-3, "schedule": "warmup_cosine"},
 }
 FITTED_ON = 500  # training images that the filters' settings are chosen on
 

@@ -36,9 +36,9 @@ class RestorationConfig(RunConfig):
     """images per step, over all devices; None: the network's own"""
     learning_rate: float | None = above(0, None)
     """of Adam; None: the network's own"""
-    schedule: Literal["constant", "cosine"] | None = None
-    """of the learning rate: constant, or rising for 5% of the steps and then falling to 0 along a cosine; None: the
-    network's own"""
+    schedule: Literal["constant", "cosine", "warmup_cosine"] | None = None
+    """of the learning rate: constant; falling to 0 along a cosine; or rising for 5% of the steps before it falls. None:
+    the network's own"""
 
 
 Baseline = Callable[[np.ndarray], np.ndarray]
@@ -75,11 +75,13 @@ def train(
     assert config.batch_size
     assert config.learning_rate
     feed = device_feed(data.train.images, config.batch_size, mesh)
+    steps = config.epochs * feed.steps_per_epoch
     rate: optax.ScalarOrSchedule = config.learning_rate
-    if config.schedule == "cosine":
-        steps = config.epochs * feed.steps_per_epoch
-        # Without the rise, a high rate kills units of the lesson's narrow layers in the first steps.
-        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, steps // 20, steps)
+    match config.schedule:
+        case "cosine":
+            rate = optax.cosine_decay_schedule(config.learning_rate, steps)
+        case "warmup_cosine":
+            rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, steps // 20, steps)
     method = reconstruction.autoencoder(network, optax.adam(rate), corrupt, pixels)
     restore = over_images(reconstruction.reconstruct(network, corrupt, pixels), mesh)
     examples = data.test.one_per_class()

@@ -29,9 +29,10 @@ from aejax.training.splits import load_splits
 from experiments import restoration
 from experiments.restoration import RestorationConfig
 
+# The rise of the rate keeps units of the lesson's narrow layers from dying in the first steps.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "edsr": {"epochs": 5, "batch_size": 128, "learning_rate": 2e-3, "schedule": "cosine"},
-    "lesson": {"epochs": 30, "batch_size": 256, "learning_rate": 6e-3, "schedule": "cosine"},
+    "edsr": {"epochs": 5, "batch_size": 128, "learning_rate": 2e-3, "schedule": "warmup_cosine"},
+    "lesson": {"epochs": 30, "batch_size": 256, "learning_rate": 6e-3, "schedule": "warmup_cosine"},
 }
 
 
