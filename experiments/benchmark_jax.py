@@ -11,18 +11,19 @@ import optax
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aejax import corruptions, rng
+from aejax import corruptions, priors, rng
 from aejax.corruptions import Corruption
 from aejax.data.feeds import Feed, device_feed
-from aejax.methods import reconstruction, variational
+from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
 from aejax.methods.variational import Model
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
+from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder, LatentEncoder
+from aejax.nn.discriminator import Discriminator
 from aejax.pixels import SQUARED_ERROR_OF_SIGMOID
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, start
-from experiments import conv_vae, vae
+from experiments import aae, conv_vae, vae
 from experiments.benchmark_worker import Contender
 
 
@@ -75,6 +76,23 @@ def _dense_vae(image_shape: tuple[int, ...]) -> Model:
     return Model(encoder, decoder, SQUARED_ERROR_OF_SIGMOID)
 
 
+def _adversarial(image_shape: tuple[int, ...]) -> tuple[adversarial.Model, adversarial.Optimizers]:
+    encoder, decoder = LatentEncoder(MLP(aae.HIDDEN), 150), DenseDecoder(aae.HIDDEN, image_shape)
+    discriminator = Discriminator(aae.DISCRIMINATOR)
+    model = adversarial.Model(encoder, decoder, discriminator, priors.standard_normal(150))
+    return model, adversarial.Optimizers(optax.adam(1e-4), optax.adam(5e-5), optax.adam(5e-5))
+
+
+def _adversarial_logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
+    model, _ = _adversarial(image_shape)
+    return lambda params, images: model.decode(params, model.encode(params, images, rng.root_key(0)))
+
+
+def _prior_samples(key: Array, images: Array) -> tuple[Array, ...]:
+    drawn = priors.standard_normal(150).sample(rng.stream(rng.stream(key, "adversarial"), "prior"), len(images))
+    return (drawn,)
+
+
 _half = corruptions.downscale(2)
 
 SYSTEMS = {
@@ -88,6 +106,7 @@ SYSTEMS = {
     "super_resolver": _reconstruction((16, 8), _half, lambda images: _half(rng.root_key(0), images)),
     "vae": _variational(_dense_vae, lambda: vae.torch_rmsprop(1e-3)),
     "conv_vae": _variational(lambda shape: conv_vae.build(shape, 2), lambda: optax.adam(1e-3)),
+    "aae": System(lambda shape: adversarial.aae(*_adversarial(shape)), _adversarial_logits, _prior_samples),
 }
 
 

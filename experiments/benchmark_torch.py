@@ -39,19 +39,21 @@ def build(spec: Mapping[str, Any]) -> Contender:
     return Contender(block, f"cpu, {cores} threads")
 
 
-def step_function(system: System, network: nn.Module, setting: Sequence[str] = ()) -> Callable[..., None]:
-    """(images, noise...) -> None: one step of all phases."""
+def step_function(system: System, network: nn.Module, setting: Sequence[str] = ()) -> Callable[..., Tensor]:
+    """(images, noise...) -> the last phase's loss: one step of all phases."""
     compiled = torch.compile if "compiled" in setting else lambda loss: loss
     phases = [
         (compiled(loss), optimizer(network.get_submodule(part).parameters(), fused="fused" in setting or None))
         for loss, optimizer, part in system.phases
     ]
 
-    def step(images: Tensor, *noise: Tensor) -> None:
+    def step(images: Tensor, *noise: Tensor) -> Tensor:
         for loss, optimizer in phases:
             optimizer.zero_grad(set_to_none=True)
-            loss(network, images, *noise).backward()
+            value = loss(network, images, *noise)
+            value.backward()
             optimizer.step()
+        return value.detach()
 
     return step
 
@@ -85,18 +87,16 @@ def _lesson_block(
     """The lesson's form: a DataLoader over single pictures, and the loss read back in each step."""
     device = next(network.parameters()).device
     loader = torch.utils.data.DataLoader(_Pictures(images), batch_size, shuffle=True, drop_last=True)
-    optimizer = system.phases[0].optimizer(network.parameters(), fused=None)
+    if system.lesson_loss is not None:
+        system = system._replace(phases=[system.phases[0]._replace(loss=system.lesson_loss)], noise=lambda images: ())
+    step = step_function(system, network)
 
     def block(count: int) -> None:
         total = 0.0
         while count:
             for batch, _ in loader:
                 batch = batch.to(device)
-                optimizer.zero_grad()
-                loss = system.lesson_loss(network, batch)
-                loss.backward()
-                optimizer.step()
-                total += loss.item()
+                total += step(batch, *system.noise(batch)).item()
                 count -= 1
                 if not count:
                     break

@@ -1,5 +1,6 @@
 """The systems of benchmark_jax.SYSTEMS in PyTorch, under the same names."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ class System(NamedTuple):
     Attributes:
       network: channels -> a network from images to logits.
       phases: what a step does, in order.
-      lesson_loss: (network, images) -> the loss of the lesson's own form.
+      lesson_loss: (network, images) -> the loss of the lesson's own form; None: its form has the same phases.
       layers: the paths of this project's layers, in the order of the network's own convolutions and dense layers.
       noise: images -> what a step draws.
       inputs: images -> what the network sees of them without noise.
@@ -38,7 +39,7 @@ class System(NamedTuple):
 
     network: Callable[[int], nn.Module]
     phases: Sequence[Phase]
-    lesson_loss: Loss
+    lesson_loss: Loss | None
     layers: Sequence[str]
     noise: Callable[[Tensor], tuple[Tensor, ...]] = lambda images: ()
     inputs: Callable[[Tensor], Tensor] = lambda images: images
@@ -125,6 +126,29 @@ def conv_vae(channels: int) -> nn.Module:
     return VAE(trunk, 128, nn.Sequential(Maps(), *decoder(channels)))
 
 
+class AAE(nn.Module):
+    """Its forward reconstructs."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        size = 784 * channels
+        encoder = nn.Sequential(ChannelsLast(), *_dense(size, 1000, 1000, 1000, 150))
+        decoder = nn.Sequential(*_dense(150, 1000, 1000, 1000, size), Pixels(channels))
+        self.autoencoder = nn.Sequential(encoder, decoder)
+        self.discriminator = nn.Sequential(*_dense(150, 500, 500, 500, 500, 1), nn.Flatten(0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.autoencoder(images)
+
+
+def _dense(*widths: int) -> list[nn.Module]:
+    """Dense layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return layers[:-1]
+
+
 def adam(learning_rate: float) -> Callable[..., torch.optim.Optimizer]:
     return lambda parameters, fused: torch.optim.Adam(parameters, learning_rate, fused=fused)
 
@@ -157,6 +181,23 @@ def variational(distortion: Callable[[Tensor, Tensor], Tensor]) -> Loss:
         return distortion(logits, images) + kl / len(images)
 
     return loss
+
+
+def reconstruction(network: nn.Module, images: Tensor, samples: Tensor) -> Tensor:
+    return _bce(network(images), images)
+
+
+def discrimination(network: AAE, images: Tensor, samples: Tensor) -> Tensor:
+    with torch.no_grad():
+        codes = network.autoencoder[0](images)
+    return (F.softplus(-network.discriminator(samples)) + F.softplus(network.discriminator(codes))).mean()
+
+
+def generation(network: AAE, images: Tensor, samples: Tensor) -> Tensor:
+    # Without gradients for the discriminator's parameters, which this phase does not need.
+    frozen = {name: parameter.detach() for name, parameter in network.discriminator.named_parameters()}
+    codes = network.autoencoder[0](images)
+    return F.softplus(-torch.func.functional_call(network.discriminator, frozen, (codes,))).mean()
 
 
 def _bce(logits: Tensor, images: Tensor) -> Tensor:
@@ -230,5 +271,20 @@ SYSTEMS = {
             *(f"decoder/params/trunk/{name}" for name in _DECODER),
         ],
         noise=_two_latents,
+    ),
+    "aae": System(
+        AAE,
+        [
+            Phase(reconstruction, adam(1e-4), "autoencoder"),
+            Phase(discrimination, adam(5e-5), "discriminator"),
+            Phase(generation, adam(5e-5), "autoencoder.0"),
+        ],
+        None,
+        [
+            *(f"encoder/params/trunk/Dense_{i}" for i in range(3)),
+            *("encoder/params/head", *(f"decoder/params/MLP_0/Dense_{i}" for i in range(3)), "decoder/params/pixels"),
+            *(f"discriminator/params/Dense_{i}" for i in range(5)),
+        ],
+        noise=lambda images: (torch.randn(len(images), 150, device=images.device),),
     ),
 }
