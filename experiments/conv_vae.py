@@ -18,7 +18,7 @@ from aejax.training.config import plain_name, with_defaults
 from aejax.training.devices import make_mesh
 from aejax.training.runs import open_run
 from aejax.training.splits import load_splits
-from experiments import variational
+from experiments import variational, variational_report
 from experiments.variational import VariationalConfig
 
 DEFAULTS: dict[str, Any] = {
@@ -51,15 +51,16 @@ def main(config: Config) -> None:
     assert config.batch_size
     assert config.learning_rate
     mesh = make_mesh(config.devices, config.batch_size)
-    data = variational.binarized(config, load_splits(config))
+    grey = load_splits(config)
+    data = variational.binarized(config, grey)
     model = build(data.train.images.shape[1:], latents)
     optimizer = optax.adam(config.learning_rate)
     method = variational.method(config, model, optimizer, len(data.train.images), latents)
 
     with open_run(config, "conv_vae") as run:
         states = variational.train(config, run, data, mesh, model, method)
-        variational.figures(config, run, data, mesh, model, states)
-        splits = variational.judge(config, data, mesh, model, method, states)
+        variational_report.figures(config, run, data, mesh, model, states)
+        splits = variational_report.judge(config, data, grey, mesh, model, method, states)
         run.finish(config, mesh, splits, curves=("loss", "distortion", "rate"))
 
 

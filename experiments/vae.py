@@ -24,7 +24,7 @@ from aejax.training.config import plain_name, with_defaults
 from aejax.training.devices import make_mesh
 from aejax.training.runs import open_run
 from aejax.training.splits import load_splits
-from experiments import variational
+from experiments import variational, variational_report
 from experiments.variational import VariationalConfig
 
 
@@ -116,7 +116,8 @@ def main(config: Config) -> None:
     if config.log_variance_as_log_std and config.objective == "dreg":
         raise UserError("--log-variance-as-log-std has no meaning with --objective dreg: choose another objective")
     mesh = make_mesh(config.devices, config.batch_size)
-    data = variational.binarized(config, load_splits(config))
+    grey = load_splits(config)
+    data = variational.binarized(config, grey)
 
     shape = data.train.images.shape[1:]
     likelihood = recipe.pixels if config.likelihood is None else LIKELIHOODS[config.likelihood]
@@ -132,8 +133,8 @@ def main(config: Config) -> None:
 
     with open_run(config, "vae") as run:
         states = variational.train(config, run, data, mesh, model, method)
-        variational.figures(config, run, data, mesh, model, states)
-        splits = variational.judge(config, data, mesh, model, method, states)
+        variational_report.figures(config, run, data, mesh, model, states)
+        splits = variational_report.judge(config, data, grey, mesh, model, method, states)
         run.finish(config, mesh, splits, curves=("loss", "distortion", "rate"))
 
 

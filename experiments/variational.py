@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -14,8 +13,6 @@ from jax.sharding import Mesh
 
 from aejax import corruptions, divergences, plots, rng
 from aejax.data.feeds import as_float, device_feed
-from aejax.evaluation import classifier, representation, sample_quality
-from aejax.evaluation.likelihood import active_units, importance_sampled_nll
 from aejax.methods import objectives, variational
 from aejax.methods.method import Method, TrainState
 from aejax.methods.objectives import Objective
@@ -23,9 +20,8 @@ from aejax.methods.variational import Model
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least
 from aejax.training.loop import fit
-from aejax.training.report import Table
 from aejax.training.runs import Run
-from aejax.training.seeds import mean_and_sd, over_seeds
+from aejax.training.seeds import over_seeds
 from aejax.training.splits import Splits
 
 
@@ -132,7 +128,7 @@ def train(config: VariationalConfig, run: Run, data: Splits, mesh: Mesh, model: 
     assert config.epochs
     assert config.batch_size
     examples = data.test.one_per_class()
-    reconstruct = _each_seed(config, variational.reconstruct(model), mesh)
+    reconstruct = each_seed(config, variational.reconstruct(model), mesh)
 
     def draw(states: TrainState, step: int) -> None:
         pictures = np.concatenate([as_float(examples), reconstruct(states, examples)[:, 0]])
@@ -150,99 +146,9 @@ def train(config: VariationalConfig, run: Run, data: Splits, mesh: Mesh, model: 
     )
 
 
-def judge(
-    config: VariationalConfig, data: Splits, mesh: Mesh, model: Model, learner: Method, states: TrainState
-) -> Table:
-    """The mean and sd over seeds of all metrics: on each split, and on the test split what costs more."""
-    evaluate = _each_seed(config, learner.evaluate, mesh)
-    rows = {}
-    for split, dataset in data._asdict().items():
-        values = evaluate(states, dataset.images)
-        rows[split] = mean_and_sd({name: v.mean(axis=0, dtype=np.float64) for name, v in values.items()})
-    if config.nll_samples:
-        nll = _each_seed(config, importance_sampled_nll(model, config.nll_samples), mesh, batch_size=20)
-        estimates = nll(states, data.test.images[: config.nll_images])
-        rows["test"] |= mean_and_sd({"nll": estimates.mean(axis=0, dtype=np.float64)})
-
-    encode = _each_seed(config, variational.encode(model), mesh)
-    test_means = encode(states, data.test.images)[0]
-    rows["test"] |= mean_and_sd({"active_units": np.array([active_units(m) for m in _seeds_first(test_means)])})
-    if data.train.labels is not None and data.test.labels is not None and np.ptp(data.train.labels):
-        train_means = encode(states, data.train.images)[0]
-        means = zip(_seeds_first(train_means), _seeds_first(test_means), strict=True)
-        known = [_of_labels(a, data.train.labels, b, data.test.labels) for a, b in means]
-        rows["test"] |= mean_and_sd({name: np.array([row[name] for row in known]) for name in known[0]})
-        if config.judge_samples and min(data.test.images.shape[1:3]) >= 8:
-            rows |= _of_samples(config, data, data.train.labels, model, states)
-    return rows
-
-
-def _of_labels(train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> dict[str, float]:
-    return {
-        "knn": representation.knn_accuracy(train, labels, test, test_labels),
-        "linear_probe": representation.linear_probe_accuracy(train, labels, test, test_labels),
-    }
-
-
-def _of_samples(
-    config: VariationalConfig, data: Splits, labels: np.ndarray, model: Model, states: TrainState
-) -> dict[str, dict[str, float]]:
-    """Rows for test images, for as many training images, which are the floor, and for samples."""
-    judge = classifier.train(
-        rng.stream(rng.root_key(0), "classifier"), data.train.images, labels, classes=int(labels.max()) + 1
-    )
-    real = as_float(data.test.images)
-    count = len(real)
-    features = judge.features(real)
-
-    def figures(pictures: np.ndarray) -> dict[str, float]:
-        distance = sample_quality.frechet_distance(features, judge.features(pictures))
-        return {"frechet": distance, **sample_quality.class_balance(judge.logits(pictures))}
-
-    per_seed = [figures(samples(config, model, states, seed, count)) for seed in range(config.seeds)]
-    floor = figures(as_float(data.train.images[:count]))
-    return {
-        "training images": floor,
-        "samples": mean_and_sd({name: np.array([row[name] for row in per_seed]) for name in floor}),
-    }
-
-
-def samples(config: VariationalConfig, model: Model, states: TrainState, seed: int, count: int) -> np.ndarray:
-    """Pictures decoded from the prior by one of the seeds, 0 for the first: (count, height, width, channels)."""
-    state = one_seed(states, seed)
-    draw = jax.jit(variational.generate(model, latents_of(state)), static_argnums=2)
-    root = rng.stream(rng.root_key(config.seed + seed), "samples")
-    blocks = [draw(state, rng.stream(root, "block", i), 1000) for i in range(-(-count // 1000))]
-    return np.concatenate([np.asarray(block) for block in blocks])[:count]
-
-
-def figures(config: VariationalConfig, run: Run, data: Splits, mesh: Mesh, model: Model, states: TrainState) -> None:
-    """Reconstructions, and samples from the prior, of the first seed."""
-    examples = data.test.one_per_class()
-    reconstruct = _each_seed(config, variational.reconstruct(model), mesh)
-    rows = {"input": as_float(examples), "reconstruction": reconstruct(states, examples)[:, 0]}
-    run.figure("reconstructions", plots.image_grid(rows, f"{config.dataset}, test set"))
-    pictures = samples(config, model, states, 0, 60)
-    run.figure("samples", plots.mosaic(pictures, columns=12, title="decoded from the prior"))
-
-
-def one_seed(states: TrainState, seed: int) -> TrainState:
-    """The state of one of the seeds, without their axis."""
-    return jax.tree.map(lambda x: x[seed], states)
-
-
-def latents_of(state: TrainState) -> int:
-    """The size of the latent space of trained params."""
-    return state.params["encoder"]["params"]["mean"]["kernel"].shape[-1]
-
-
-def _each_seed(
+def each_seed(
     config: VariationalConfig, function: Callable[[TrainState, Array, Array], Any], mesh: Mesh, batch_size: int = 512
 ) -> Callable[[TrainState, np.ndarray], Any]:
     """`function` over images, for each seed: the results have the seeds as their second axis."""
     mapped = over_seeds(function, config.seeds, (0, None, None), out_axes=1)
     return over_images(mapped, mesh, batch_size)
-
-
-def _seeds_first(values: np.ndarray) -> np.ndarray:
-    return np.moveaxis(values, 1, 0)
