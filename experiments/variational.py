@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from aejax import corruptions, divergences, plots, rng
 from aejax.data.feeds import as_float, device_feed
+from aejax.errors import UserError
 from aejax.methods import objectives, variational
 from aejax.methods.method import Method, TrainState
 from aejax.methods.objectives import Objective
@@ -63,6 +64,13 @@ class VariationalConfig(RunConfig):
     """test images, from the first, to estimate it on"""
     judge_samples: bool = True
     """judge samples by a classifier that is trained for it: Frechet distance and balance of classes"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective in ("wae_mmd", "info_vae") and self.batch_size == 1:
+            raise UserError(f"--batch-size 1 leaves --objective {self.objective} no pairs: set 2 or more")
+        if self.objective == "dreg" and (self.beta != 1 or self.warm_up_epochs):
+            raise UserError("--objective dreg has no weight of the KL: leave --beta and --warm-up-epochs out")
 
 
 def seeds_name(config: VariationalConfig) -> str:

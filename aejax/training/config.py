@@ -81,6 +81,8 @@ def identity(config: RunConfig) -> dict[str, Any]:
 def _check(field: dataclasses.Field, value: Any) -> None:
     option = "--" + field.name.replace("_", "-")
     for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UserError(f"{option} must be a finite number, not {number}")
         if number is None:
             continue
         if "minimum" in field.metadata and not number >= field.metadata["minimum"]:
