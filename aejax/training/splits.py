@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from aejax.data import load
 from aejax.data.datasets import Dataset
+from aejax.errors import UserError
 from aejax.training.config import RunConfig
 
 
@@ -16,10 +17,13 @@ class Splits(NamedTuple):
 
 
 def load_splits(config: RunConfig) -> Splits:
-    """Loads the configured dataset; UserError as of `load`."""
-    return Splits(
+    """Loads the configured dataset; UserError as of `load`, and for images that no figure can show."""
+    splits = Splits(
         *(
             load(config.dataset, split, config.data_dir, config.raw_dir, config.image_size)
             for split in ("train[:90%]", "train[90%:]", "test")
         )
     )
+    if (channels := splits.train.images.shape[-1]) not in (1, 3):
+        raise UserError(f"--dataset {config.dataset} has {channels} channels: experiments take grey (1) or RGB (3)")
+    return splits
