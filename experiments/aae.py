@@ -3,6 +3,7 @@
 python -m experiments.aae                               the lesson's networks, 150 latents, N(0, I), 30 epochs
 python -m experiments.aae --compare                     and the same autoencoder without the adversary
 python -m experiments.aae --latents 2 --prior mixture   codes in the plane: a mixture of ten Gaussians, or swiss_roll
+python -m experiments.aae --latents 2 --prior mixture --labels 10000        each class in its own part of the prior
 python -m experiments.aae --conv --latents 20           the convolutional encoder and decoder
 """
 
@@ -18,11 +19,12 @@ import optax
 from jax.sharding import Mesh
 
 from aejax import cli, plots, priors, rng
+from aejax.data.datasets import Dataset
 from aejax.data.feeds import as_float, device_feed
 from aejax.errors import UserError
 from aejax.evaluation import parzen, prior_match
-from aejax.methods import adversarial
-from aejax.methods.adversarial import AdversarialState, Model, Optimizers
+from aejax.methods import adversarial, games
+from aejax.methods.adversarial import AdversarialState, Labelled, Model, Optimizers
 from aejax.nn.convolutional import ConvDecoder, ConvEncoder, check_image_size
 from aejax.nn.dense import (
     MLP,
@@ -63,6 +65,9 @@ class Config(RunConfig):
     """N(0, I); or, for 2 latents, ten Gaussians on a ring, or a spiral"""
     encoder: Literal["deterministic", "gaussian", "universal"] = "deterministic"
     """codes as a function of the image; drawn from a Gaussian; or a function of the image and of noise"""
+    labels: int = at_least(0, 0)
+    """of so many training images, from the first, the discriminator is told the label, which then has a part of --prior
+    mixture or swiss_roll of its own"""
     conv: bool = False
     """the convolutional encoder and decoder instead of three dense layers of 1000 each"""
     reconstruction_rate: float = above(0, 1e-4)
@@ -88,26 +93,29 @@ class Config(RunConfig):
         super().__post_init__()
         if self.prior != "normal" and self.latents != 2:
             raise UserError(f"--prior {self.prior} lies in the plane: set --latents 2, not {self.latents}")
+        if self.labels and self.prior == "normal":
+            raise UserError(f"--labels {self.labels} needs a prior with parts: set --prior mixture or swiss_roll")
         if self.r1 and self.critic != "gan":
             raise UserError(f"--r1 {self.r1:g} belongs to --critic gan, not to {self.critic}: leave one of them out")
 
 
 def main(config: Config) -> None:
-    kind = f"{config.encoder}{'-conv' if config.conv else ''}"
+    kind = f"{config.encoder}{'-conv' if config.conv else ''}{f'-labels{config.labels}' if config.labels else ''}"
     name = f"{plain_name(config.dataset)}-{config.prior}{config.latents}-{kind}-seed{config.seed}"
     config = dataclasses.replace(config, name=config.name or name)
     mesh = make_mesh(config.devices, config.batch_size)
     data = load_splits(config)
     model = build(config, data.train.images.shape[1:])
+    examples = told(config, data.train)
 
     others: dict[str, AdversarialState] = {}
     if config.compare:
         plain = dataclasses.replace(config, name=f"{config.name}-plain", adversarial=False)
         with open_run(plain, "aae") as run:
-            others["plain autoencoder"] = train(plain, run, data, mesh, model)
+            others["plain autoencoder"] = train(plain, run, examples, data, mesh, model)
             finish(plain, run, data, mesh, model, {"plain autoencoder": others["plain autoencoder"]})
     with open_run(config, "aae") as run:
-        state = train(config, run, data, mesh, model)
+        state = train(config, run, examples, data, mesh, model)
         finish(config, run, data, mesh, model, {"AAE" if config.adversarial else "plain autoencoder": state, **others})
 
 
@@ -133,23 +141,48 @@ def build(config: Config, image_shape: tuple[int, ...]) -> Model:
         "universal": lambda: UniversalEncoder(trunk, config.latents, width=100),
     }[config.encoder]()
     discriminator = Discriminator(DISCRIMINATOR, config.spectral_norm)
-    return Model(encoder, decoder, discriminator, prior, config.encoder)
+    return Model(encoder, decoder, discriminator, prior, config.encoder, labelled=config.labels > 0)
 
 
-def train(config: Config, run: Run, data: Splits, mesh: Mesh, model: Model) -> AdversarialState:
+def told(config: Config, data: Dataset) -> np.ndarray | Labelled:
+    """The images to train on, and with --labels the labels that the discriminator is told of them.
+
+    Raises:
+      UserError: if there are not so many labels, or of more classes than the prior has parts.
+    """
+    if not config.labels:
+        return data.images
+    if data.labels is None:
+        raise UserError(f"--labels {config.labels}: --dataset {config.dataset} has none")
+    if config.labels > len(data.labels):
+        raise UserError(f"--labels {config.labels} is more than the {len(data.labels)} training images: lower it")
+    if data.labels.max() >= priors.CLASSES:
+        raise UserError(f"--labels {config.labels}: --prior {config.prior} has only {priors.CLASSES} parts")
+    labels = np.where(np.arange(len(data.labels)) < config.labels, data.labels, -1)
+    return Labelled(data.images, labels.astype(np.int32))
+
+
+def untold(config: Config, images: np.ndarray) -> np.ndarray | Labelled:
+    """Images to evaluate on, whose labels nobody is told."""
+    return Labelled(images, np.full(len(images), -1, np.int32)) if config.labels else images
+
+
+def train(
+    config: Config, run: Run, examples: np.ndarray | Labelled, data: Splits, mesh: Mesh, model: Model
+) -> AdversarialState:
     optimizers = Optimizers(
         reconstruction=optax.adam(config.reconstruction_rate),
         discriminator=optax.adam(config.discriminator_rate),
         generator=optax.adam(config.generator_rate),
     )
-    game = adversarial.wgan_gp() if config.critic == "wgan_gp" else adversarial.gan(config.r1)
+    game = games.wgan_gp() if config.critic == "wgan_gp" else games.gan(config.r1)
     return fit(
         adversarial.aae(model, optimizers, game, adversarial=config.adversarial),
-        device_feed(data.train.images, config.batch_size, mesh),
+        device_feed(examples, config.batch_size, mesh),
         run,
         epochs=config.epochs,
         seed=config.seed,
-        evaluations={"held_out": data.held_out.images},
+        evaluations={"held_out": untold(config, data.held_out.images)},
     )
 
 
@@ -159,7 +192,10 @@ def finish(
     """The table and figures of the first state, with the others beside it."""
     state = next(iter(states.values()))
     evaluate = over_images(adversarial.aae(model, _NO_OPTIMIZERS).evaluate, mesh)
-    rows = {split: mean_of_examples(evaluate(state, dataset.images)) for split, dataset in data._asdict().items()}
+    rows = {
+        split: mean_of_examples(evaluate(state, untold(config, dataset.images)))
+        for split, dataset in data._asdict().items()
+    }
     encode = over_images(adversarial.encode(model), mesh)
     codes = {name: encode(one, data.test.images) for name, one in states.items()}
     key = rng.stream(rng.root_key(config.seed), "prior match")

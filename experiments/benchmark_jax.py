@@ -89,8 +89,8 @@ def _adversarial_logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], 
 
 
 def _prior_samples(key: Array, images: Array) -> tuple[Array, ...]:
-    drawn = priors.standard_normal(150).sample(rng.stream(rng.stream(key, "adversarial"), "prior"), len(images))
-    return (drawn,)
+    model, _ = _adversarial(images.shape[1:])
+    return (model.sample_prior(rng.stream(rng.stream(key, "adversarial"), "prior"), len(images)),)
 
 
 _half = corruptions.downscale(2)

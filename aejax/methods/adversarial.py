@@ -11,16 +11,32 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
-from aejax import losses, rng
+from aejax import losses, priors, rng
+from aejax.methods.games import Game, gan
 from aejax.methods.method import Method, Metrics, Params
 from aejax.pixels import BERNOULLI, Pixels
 from aejax.priors import Prior
 
 Kind = Literal["deterministic", "gaussian", "universal"]
-Critic = Literal["gan", "wgan_gp"]
+
+
+class Labelled(NamedTuple):
+    """Images with the labels that the discriminator is told.
+
+    Attributes:
+      images: (batch, height, width, channels), in a dataset uint8 arrays of numpy.
+      labels: int32 (batch,) in 0 ... 9, or -1 where the label is not told.
+    """
+
+    images: Array | np.ndarray
+    labels: Array | np.ndarray
+
+
+Examples = Array | Labelled
 
 
 class Model(NamedTuple):
@@ -35,6 +51,8 @@ class Model(NamedTuple):
       kind: of the encoder.
       pixels: what the decoder's outputs are.
       noise: how many noise inputs a universal encoder has.
+      labelled: whether the discriminator is told labels, which join its input as one of eleven (the last: not told), so
+        that each class of images is drawn to its own part of the prior (section 2.3). Examples are then `Labelled`.
     """
 
     encoder: nn.Module
@@ -44,19 +62,24 @@ class Model(NamedTuple):
     kind: Kind = "deterministic"
     pixels: Pixels = BERNOULLI
     noise: int = 8
+    labelled: bool = False
 
-    def init(self, key: Array, images: Array) -> Params:
+    def init(self, key: Array, examples: Examples) -> Params:
         """The initial params for images of this shape."""
+        images, labels = _parts(examples)
         codes = jnp.zeros((1, self.prior.latents))
         inputs = (images, jnp.zeros((len(images), self.noise))) if self.kind == "universal" else (images,)
         return {
             "encoder": self.encoder.init(rng.stream(key, "encoder"), *inputs),
             "decoder": self.decoder.init(rng.stream(key, "decoder"), codes),
-            "discriminator": self.discriminator.init(rng.stream(key, "discriminator"), codes),
+            "discriminator": self.discriminator.init(
+                rng.stream(key, "discriminator"), self._told(codes, None if labels is None else labels[:1])
+            ),
         }
 
-    def encode(self, params: Params, images: Array, key: Array) -> Array:
+    def encode(self, params: Params, examples: Examples, key: Array) -> Array:
         """Codes (batch, latents): samples of q(z | x), where the encoder is not deterministic."""
+        images, _ = _parts(examples)
         if self.kind == "universal":
             noise = jax.random.normal(key, (len(images), self.noise))
             codes: Any = self.encoder.apply(params["encoder"], images, noise)
@@ -72,10 +95,26 @@ class Model(NamedTuple):
         outputs: Any = self.decoder.apply(params["decoder"], codes)
         return outputs
 
-    def discriminate(self, params: Params, codes: Array) -> Array:
-        """Codes (batch, latents) -> logits (batch,)."""
-        logits: Any = self.discriminator.apply(params["discriminator"], codes)
+    def discriminate(self, params: Params, codes: Array, labels: Array | None = None) -> Array:
+        """Codes (batch, latents) and, for a labelled model, labels (batch,) -> logits (batch,)."""
+        logits: Any = self.discriminator.apply(params["discriminator"], self._told(codes, labels))
         return logits
+
+    def sample_prior(self, key: Array, n: int, labels: Array | None = None) -> Array:
+        """(n, latents); for a labelled model from each label's own part, and from all of it where that is not told."""
+        anywhere = self.prior.sample(rng.stream(key, "anywhere"), n)
+        if not self.labelled or labels is None:
+            return anywhere
+        assert self.prior.sample_class is not None
+        own = self.prior.sample_class(rng.stream(key, "class"), jnp.maximum(labels, 0))
+        return jnp.where(labels[:, None] >= 0, own, anywhere)
+
+    def _told(self, codes: Array, labels: Array | None) -> Array:
+        """What the discriminator sees."""
+        if not self.labelled or labels is None:
+            return codes
+        told = jnp.where(labels >= 0, labels, priors.CLASSES)
+        return jnp.concatenate([codes, jax.nn.one_hot(told, priors.CLASSES + 1, dtype=codes.dtype)], axis=1)
 
 
 class Optimizers(NamedTuple):
@@ -89,56 +128,6 @@ class Optimizers(NamedTuple):
 class AdversarialState(NamedTuple):
     params: Params
     opt_states: Optimizers  # of each phase, the optimiser's state
-
-
-class Game(NamedTuple):
-    """The two players' losses as functions of logits, each (batch,) -> (batch,), and the discriminator's penalty.
-
-    Attributes:
-      on_prior: the discriminator's loss on prior samples.
-      on_codes: the discriminator's loss on codes.
-      generator: the encoder's loss on codes.
-      penalty: (discriminate, prior samples, codes, key) -> (batch,), added to the discriminator's loss.
-    """
-
-    on_prior: Callable[[Array], Array]
-    on_codes: Callable[[Array], Array]
-    generator: Callable[[Array], Array]
-    penalty: Callable[[Callable[[Array], Array], Array, Array, Array], Array]
-
-
-def _no_penalty(discriminate: Callable[[Array], Array], samples: Array, codes: Array, key: Array) -> Array:
-    return jnp.zeros(len(samples))
-
-
-def gan(r1: float = 0.0) -> Game:
-    """Goodfellow et al. (2014) with the non-saturating generator, in logits: 2 ln 2 for the discriminator and ln 2 for
-    the generator where codes and prior cannot be told apart.
-
-    r1 weighs half the squared gradient at prior samples, the R1 penalty of Mescheder et al. (2018).
-    """
-
-    def penalty(discriminate: Callable[[Array], Array], samples: Array, codes: Array, key: Array) -> Array:
-        return r1 / 2 * jnp.square(_gradients(discriminate, samples)).sum(axis=1)
-
-    return Game(
-        on_prior=lambda logits: jax.nn.softplus(-logits),
-        on_codes=jax.nn.softplus,
-        generator=lambda logits: jax.nn.softplus(-logits),
-        penalty=penalty if r1 else _no_penalty,
-    )
-
-
-def wgan_gp(weight: float = 10.0) -> Game:
-    """Gulrajani et al. (2017), algorithm 1: a critic whose gradient between samples and codes is kept at norm 1."""
-
-    def penalty(discriminate: Callable[[Array], Array], samples: Array, codes: Array, key: Array) -> Array:
-        t = jax.random.uniform(key, (len(samples), 1))
-        gradients = _gradients(discriminate, t * samples + (1 - t) * codes)
-        norms = jnp.sqrt(jnp.square(gradients).sum(axis=1) + 1e-12)
-        return weight * jnp.square(norms - 1)
-
-    return Game(lambda logits: -logits, lambda logits: logits, lambda logits: -logits, penalty)
 
 
 def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adversarial: bool = True) -> Method:
@@ -158,7 +147,7 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
     """
     game = game or gan()
 
-    def init(key: Array, images: Array) -> AdversarialState:
+    def init(key: Array, images: Examples) -> AdversarialState:
         params = model.init(key, images)
         autoencoder, discriminator, encoder = (
             _part(params, names) for names in (_AUTOENCODER, _DISCRIMINATOR, _ENCODER)
@@ -172,7 +161,7 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
             ),
         )
 
-    def step(state: AdversarialState, images: Array, key: Array) -> tuple[AdversarialState, Metrics]:
+    def step(state: AdversarialState, images: Examples, key: Array) -> tuple[AdversarialState, Metrics]:
         def reconstruction(params: Params) -> tuple[Array, Metrics]:
             return reconstruction_loss(model, params, images, rng.stream(key, "reconstruction"))
 
@@ -190,13 +179,14 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
         params, third, most = _update(generator, _ENCODER, optimizers.generator, params, states[2])
         return AdversarialState(params, Optimizers(first, second, third)), metrics | more | most
 
-    def evaluate(state: AdversarialState, images: Array, key: Array) -> Metrics:
+    def evaluate(state: AdversarialState, examples: Examples, key: Array) -> Metrics:
+        images, labels = _parts(examples)
         codes = model.encode(state.params, images, rng.stream(key, "codes"))
         outputs = model.decode(state.params, codes)
         size = math.prod(images.shape[1:])
         values = model.pixels.loss(outputs, images)
         mse = losses.squared_error(model.pixels.picture(outputs), images) / size
-        fooled = game.generator(model.discriminate(state.params, codes))
+        fooled = game.generator(model.discriminate(state.params, codes, labels))
         return {"loss": values, model.pixels.name: values / size, "mse": mse, "generator_loss": fooled}
 
     return Method(init, step, evaluate)
@@ -225,29 +215,34 @@ def _update(
     return {**params, **optax.apply_updates(own, updates)}, opt_state, means
 
 
-def reconstruction_loss(model: Model, params: Params, images: Array, key: Array) -> tuple[Array, Metrics]:
+def reconstruction_loss(model: Model, params: Params, examples: Examples, key: Array) -> tuple[Array, Metrics]:
     """-log p(x | z) with z from the encoder, in nats per example: (batch,), and metrics."""
+    images, _ = _parts(examples)
     outputs = model.decode(params, model.encode(params, images, key))
     values = model.pixels.loss(outputs, images)
     return values, {"loss": values, model.pixels.name: values / math.prod(images.shape[1:])}
 
 
-def discriminator_loss(model: Model, game: Game, params: Params, images: Array, key: Array) -> tuple[Array, Metrics]:
+def discriminator_loss(
+    model: Model, game: Game, params: Params, examples: Examples, key: Array
+) -> tuple[Array, Metrics]:
     """The discriminator's loss, on as many fresh prior samples as there are codes: (batch,), and metrics."""
+    images, labels = _parts(examples)
     codes = model.encode(params, images, rng.stream(key, "codes"))
-    samples = model.prior.sample(rng.stream(key, "prior"), len(images))
-    on_prior, on_codes = model.discriminate(params, samples), model.discriminate(params, codes)
+    samples = model.sample_prior(rng.stream(key, "prior"), len(images), labels)
+    on_prior, on_codes = (model.discriminate(params, z, labels) for z in (samples, codes))
     values = game.on_prior(on_prior) + game.on_codes(on_codes)
-    penalty = game.penalty(lambda z: model.discriminate(params, z), samples, codes, rng.stream(key, "penalty"))
+    penalty = game.penalty(lambda z: model.discriminate(params, z, labels), samples, codes, rng.stream(key, "penalty"))
     right = ((on_prior > 0).astype(jnp.float32) + (on_codes < 0).astype(jnp.float32)) / 2
     return values + penalty, {"discriminator_loss": values, "discriminator_accuracy": right}
 
 
-def generator_loss(model: Model, game: Game, params: Params, images: Array, key: Array) -> tuple[Array, Metrics]:
+def generator_loss(model: Model, game: Game, params: Params, examples: Examples, key: Array) -> tuple[Array, Metrics]:
     """The encoder's loss as the generator of codes: (batch,), and metrics."""
     # The codes that the discriminator has just seen, so that the compiler computes them once.
+    images, labels = _parts(examples)
     codes = model.encode(params, images, rng.stream(key, "codes"))
-    values = game.generator(model.discriminate(params, codes))
+    values = game.generator(model.discriminate(params, codes, labels))
     return values, {"generator_loss": values}
 
 
@@ -270,10 +265,12 @@ def generate(model: Model) -> Callable[[AdversarialState, Array, int], Array]:
     return lambda state, key, n: model.pixels.picture(model.decode(state.params, model.prior.sample(key, n)))
 
 
+def _parts(examples: Examples) -> tuple[Array, Array | None]:
+    """Images, and labels where there are any."""
+    if isinstance(examples, Labelled):
+        return jnp.asarray(examples.images), jnp.asarray(examples.labels)
+    return examples, None
+
+
 def _part(params: Params, names: tuple[str, ...]) -> Params:
     return {name: params[name] for name in names}
-
-
-def _gradients(discriminate: Callable[[Array], Array], codes: Array) -> Array:
-    """Of each logit with respect to its own code: (batch, latents)."""
-    return jax.grad(lambda z: discriminate(z).sum())(codes)

@@ -19,7 +19,9 @@ Loss = Callable[..., tuple[Array, Metrics]]
 
 
 class Method(NamedTuple):
-    """Images are float32 (batch, height, width, channels) in [0, 1]; `key` is this call's own.
+    """Images are float32 (batch, height, width, channels) in [0, 1], or, for a method that says so, a tree with them.
+
+    `key` is this call's own.
 
     Attributes:
       init: (key, images) -> state. Uses the images' shape only.
@@ -28,9 +30,9 @@ class Method(NamedTuple):
       evaluate: (state, images, key) -> metrics, one value per example each: (batch,).
     """
 
-    init: Callable[[Array, Array], State]
-    step: Callable[[State, Array, Array], tuple[State, Metrics]]
-    evaluate: Callable[[State, Array, Array], Metrics]
+    init: Callable[[Array, Any], State]
+    step: Callable[[State, Any, Array], tuple[State, Metrics]]
+    evaluate: Callable[[State, Any, Array], Metrics]
 
 
 class TrainState(NamedTuple):

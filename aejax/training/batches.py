@@ -10,14 +10,14 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
-from aejax.data.feeds import as_float
+from aejax.data.feeds import inputs, rows_of
 
 Tree = Any
 
 
 def over_images(
-    function: Callable[[Any, Array, Array], Tree], mesh: Mesh, batch_size: int = 512
-) -> Callable[[Any, np.ndarray], Tree]:
+    function: Callable[[Any, Any, Array], Tree], mesh: Mesh, batch_size: int = 512
+) -> Callable[[Any, Tree], Tree]:
     """Applies `function` in batches of one size, so that arrays of all lengths share one compiled program.
 
     Args:
@@ -28,24 +28,29 @@ def over_images(
       batch_size: rounded up to a multiple of the devices.
 
     Returns:
-      (state, images uint8 (n, height, width, channels)) -> the tree of numpy arrays with n rows.
+      (state, images uint8 (n, height, width, channels), or a tree of arrays with n rows as a feed takes it) -> the tree
+      of numpy arrays with n rows. ValueError where n is 0.
     """
     batch_size += -batch_size % mesh.size
     split = NamedSharding(mesh, PartitionSpec("data"))
     root = rng.stream(rng.root_key(0), "evaluation")
 
-    def run(state: Any, images: np.ndarray) -> Tree:
-        outputs = []
-        for start in range(0, len(images), batch_size):
-            block = images[start : start + batch_size]
-            padding = [(0, batch_size - len(block)), *[(0, 0)] * (images.ndim - 1)]
-            batch = jax.device_put(np.pad(block, padding), split)
+    def padded(array: np.ndarray, start: int) -> np.ndarray:
+        block = array[start : start + batch_size]
+        return np.pad(block, [(0, batch_size - len(block)), *[(0, 0)] * (array.ndim - 1)])
+
+    def run(state: Any, images: Tree) -> Tree:
+        outputs, count = [], rows_of(images)
+        if not count:
+            raise ValueError("there are no images to apply the function to")
+        for start in range(0, count, batch_size):
+            batch = jax.device_put(jax.tree.map(lambda array, start=start: padded(array, start), images), split)
             outputs.append(_apply(function, state, batch, rng.stream(root, "batch", start // batch_size)))
-        return jax.tree.map(lambda *rows: np.concatenate([np.asarray(r) for r in rows])[: len(images)], *outputs)
+        return jax.tree.map(lambda *rows: np.concatenate([np.asarray(r) for r in rows])[:count], *outputs)
 
     return run
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(function: Callable[[Any, Array, Array], Tree], state: Any, images: Array, key: Array) -> Tree:
-    return function(state, as_float(images), key)
+def _apply(function: Callable[[Any, Any, Array], Tree], state: Any, images: Tree, key: Array) -> Tree:
+    return function(state, inputs(images), key)

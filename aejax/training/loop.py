@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from aejax import rng
-from aejax.data.feeds import Feed, Order
+from aejax.data.feeds import Feed, Order, Tree
 from aejax.methods.method import Method, State
 from aejax.training import batches
 from aejax.training.interruption import Interrupted
@@ -52,7 +52,7 @@ def fit(
     epochs: int,
     seed: int,
     seeds: int | None = None,
-    evaluations: Mapping[str, np.ndarray],
+    evaluations: Mapping[str, Tree],
     on_epoch: Callable[[State, int], None] | None = None,
 ) -> State:
     """Trains, from the run's latest checkpoint if it has one.
@@ -66,8 +66,8 @@ def fit(
       seeds: trains that many runs, with the seeds `seed`, `seed` + 1, ..., in one program; metrics become means over
         them, with their sample standard deviation as name + "_sd", and every array of the state gets them as its first
         axis. None: one run, without the axis.
-      evaluations: by the name of the split, uint8 images (n, height, width, channels) to evaluate after each epoch. The
-        lowest "loss" on the first one marks the best checkpoint.
+      evaluations: by the name of the split, uint8 images (n, height, width, channels), or a tree like the feed's, to
+        evaluate after each epoch. The lowest "loss" on the first one marks the best checkpoint.
       on_epoch: called as (state, step) after each epoch, to draw pictures.
 
     Returns:
@@ -140,7 +140,7 @@ def fit(
 
 def start(method: Method, feed: Feed, root: Array) -> Progress:
     """The progress before step 0. Traced."""
-    images = jnp.zeros((feed.batch_size, *feed.image_shape))
+    images = feed.zeros()
     state = method.init(rng.stream(root, "initialisation"), images)
     # A weakly typed state would become strongly typed in the first step, and the second would be compiled anew.
     state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype) if x.weak_type else x, state)
@@ -162,7 +162,7 @@ def compile_steps(method: Method, feed: Feed, seeds: int | None = None) -> jax.s
     step with a metric that is not finite. The progress passed in is donated: its memory holds the result.
     """
 
-    def steps(progress: Progress, images: Array, order: Order, root: Array, step: Array, count: Array) -> Progress:
+    def steps(progress: Progress, images: Tree, order: Order, root: Array, step: Array, count: Array) -> Progress:
         first = step % feed.steps_per_epoch
         sums = jax.tree.map(lambda s: jnp.where(first == 0, 0, s), progress.sums)
         # Nothing that differs between seeds may be in the loop's condition, or each step would select among carries.

@@ -95,3 +95,16 @@ def test_a_batch_larger_than_the_dataset_is_refused() -> None:
 def test_a_batch_that_the_devices_do_not_divide_is_refused() -> None:
     with pytest.raises(UserError, match=r"^--batch-size 9 .* 2 devices"):
         device_feed(IMAGES, 9, mesh_of(2))
+
+
+def test_a_tree_keeps_its_rows_together_and_scales_images_alone() -> None:
+    images, labels = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), np.arange(10, dtype=np.int32)
+    feed = device_feed({"images": images, "labels": labels}, 4, mesh_of(2))
+    assert feed.steps_per_epoch == 2
+    assert feed.image_shape == (1, 1, 1)
+    order = feed.order(jax.random.key(0), 0)
+    batch = jax.jit(feed.batch)(feed.images, order, 1)
+    assert batch["images"].dtype == np.float32
+    assert batch["labels"].dtype == np.int32
+    np.testing.assert_allclose(batch["images"][:, 0, 0, 0] * 255, batch["labels"], rtol=1e-6)
+    assert jax.tree.map(np.shape, feed.zeros()) == jax.tree.map(np.shape, batch)

@@ -26,5 +26,5 @@ def test_the_check_notices_a_key_used_twice() -> None:
     def twice(key: jax.Array) -> jax.Array:
         return jax.random.normal(key) + jax.random.normal(key)
 
-    with jax.debug_key_reuse(True), pytest.raises(Exception, match="reuse|consumed"):
+    with jax.debug_key_reuse(True), pytest.raises(Exception, match=r"reuse|consumed"):
         jax.jit(twice)(jax.random.key(0))

@@ -12,7 +12,8 @@ from jax import Array
 
 from aejax import priors
 from aejax.methods import adversarial
-from aejax.methods.adversarial import Game, Model, Optimizers, aae, gan, wgan_gp
+from aejax.methods.adversarial import Labelled, Model, Optimizers, aae
+from aejax.methods.games import Game, gan, wgan_gp
 from aejax.methods.method import Method
 from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.nn.discriminator import Discriminator
@@ -200,3 +201,44 @@ def test_evaluation_gives_one_value_per_image(images: Array) -> None:
     metrics = method.evaluate(method.init(KEY, images), images, KEY)
     assert {name: values.shape for name, values in metrics.items()} == dict.fromkeys(metrics, (16,))
     np.testing.assert_allclose(metrics["bce"] * 4, metrics["loss"], rtol=1e-6)
+
+
+def labelled_model() -> Model:
+    return small_model()._replace(prior=priors.mixture_on_ring(), labelled=True)
+
+
+@pytest.fixture
+def examples(images: Array) -> Labelled:
+    return Labelled(images, jnp.arange(16) % 5 - 1)  # -1 ... 3
+
+
+def test_a_label_draws_prior_samples_from_its_own_part(examples: Labelled) -> None:
+    model = labelled_model()
+    labels = jnp.repeat(examples.labels, 100)
+    samples = np.asarray(model.sample_prior(KEY, 1600, labels))
+    angles = np.arctan2(samples[:, 1], samples[:, 0])
+    for label in range(4):
+        own = angles[np.asarray(labels) == label]
+        away = np.angle(np.exp(1j * (own - 2 * np.pi * label / 10)))
+        assert np.abs(away).max() < np.pi / 4
+    assert np.ptp(angles[np.asarray(labels) == -1]) > 5  # all round the ring
+
+
+def test_the_discriminator_is_told_labels_and_the_encoder_is_not(examples: Labelled) -> None:
+    model = labelled_model()
+    params = model.init(KEY, examples)
+    others = examples._replace(labels=jnp.full(16, 7))
+    codes = [model.encode(params, e, KEY) for e in (examples, others)]
+    np.testing.assert_array_equal(*codes)
+    logits = [model.discriminate(params, codes[0], e.labels) for e in (examples, others)]
+    assert (logits[0] != logits[1]).all()
+    assert params["discriminator"]["params"]["Dense_0"]["kernel"].shape == (2 + 11, 16)
+
+
+def test_a_labelled_model_takes_steps_and_is_evaluated(examples: Labelled) -> None:
+    method = aae(labelled_model(), optimizers())
+    state = method.init(KEY, examples)
+    stepped, metrics = jax.jit(method.step)(state, examples, KEY)
+    assert all(np.isfinite(value) for value in metrics.values())
+    values = method.evaluate(stepped, examples, KEY)
+    assert {value.shape for value in values.values()} == {(16,)}

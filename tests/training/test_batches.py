@@ -73,3 +73,9 @@ def test_keys_differ_between_batches_and_not_between_calls() -> None:
     np.testing.assert_array_equal(one(None, IMAGES), draws)
     np.testing.assert_array_equal(one(None, IMAGES[: BATCH + 2]), draws[: BATCH + 2])
     np.testing.assert_array_equal(two(None, IMAGES), draws)
+
+
+def test_nothing_to_apply_it_to_is_an_error() -> None:
+    apply = over_images(lambda state, images, key: images, make_mesh(1, 4), batch_size=4)
+    with pytest.raises(ValueError, match="no images"):
+        apply(None, np.zeros((0, 2, 2, 1), np.uint8))
