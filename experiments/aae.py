@@ -95,6 +95,8 @@ class Config(RunConfig):
             raise UserError(f"--prior {self.prior} lies in the plane: set --latents 2, not {self.latents}")
         if self.labels and self.prior == "normal":
             raise UserError(f"--labels {self.labels} needs a prior with parts: set --prior mixture or swiss_roll")
+        if self.compare and not self.adversarial:
+            raise UserError("--compare sets an adversarial autoencoder beside a plain one: leave --no-adversarial out")
         if self.r1 and self.critic != "gan":
             raise UserError(f"--r1 {self.r1:g} belongs to --critic gan, not to {self.critic}: leave one of them out")
 
@@ -102,7 +104,7 @@ class Config(RunConfig):
 def main(config: Config) -> None:
     kind = f"{config.encoder}{'-conv' if config.conv else ''}{f'-labels{config.labels}' if config.labels else ''}"
     name = f"{plain_name(config.dataset)}-{config.prior}{config.latents}-{kind}-seed{config.seed}"
-    config = dataclasses.replace(config, name=config.name or name)
+    config = dataclasses.replace(config, name=config.name or (name if config.adversarial else f"{name}-plain"))
     mesh = make_mesh(config.devices, config.batch_size)
     data = load_splits(config)
     model = build(config, data.train.images.shape[1:])
