@@ -84,10 +84,16 @@ class Checkpoints:
         """The tree saved at `step`; ValueError where its checksum is not that of what was saved."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        saved = (self._manager.metadata(step).custom_metadata or {}).get(_CHECKSUM)
-        if saved != checksum(tree):
-            raise ValueError("its checksum is wrong" if saved else "it has no checksum")
+        if self.saved_checksum(step) != checksum(tree):
+            raise ValueError("its checksum is wrong")
         return tree
+
+    def saved_checksum(self, step: int) -> str:
+        """Of all that was saved at `step`; ValueError where there is none."""
+        saved = (self._manager.metadata(step).custom_metadata or {}).get(_CHECKSUM)
+        if not saved:
+            raise ValueError("it has no checksum")
+        return saved
 
     def _move_away(self, step: int) -> None:
         place = self._path.parent / "damaged"
