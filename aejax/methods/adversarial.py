@@ -17,7 +17,7 @@ from jax import Array
 
 from aejax import losses, priors, rng
 from aejax.methods.games import Game, gan
-from aejax.methods.method import Method, Metrics, Params
+from aejax.methods.method import Method, Metrics, Params, part, update
 from aejax.pixels import BERNOULLI, Pixels
 from aejax.priors import Prior
 
@@ -150,7 +150,7 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
     def init(key: Array, images: Examples) -> AdversarialState:
         params = model.init(key, images)
         autoencoder, discriminator, encoder = (
-            _part(params, names) for names in (_AUTOENCODER, _DISCRIMINATOR, _ENCODER)
+            part(params, names) for names in (_AUTOENCODER, _DISCRIMINATOR, _ENCODER)
         )
         return AdversarialState(
             params,
@@ -172,11 +172,11 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
             return generator_loss(model, game, params, images, rng.stream(key, "adversarial"))
 
         params, states = state
-        params, first, metrics = _update(reconstruction, _AUTOENCODER, optimizers.reconstruction, params, states[0])
+        params, first, metrics = update(reconstruction, _AUTOENCODER, optimizers.reconstruction, params, states[0])
         if not adversarial:
             return AdversarialState(params, states._replace(reconstruction=first)), metrics
-        params, second, more = _update(discriminator, _DISCRIMINATOR, optimizers.discriminator, params, states[1])
-        params, third, most = _update(generator, _ENCODER, optimizers.generator, params, states[2])
+        params, second, more = update(discriminator, _DISCRIMINATOR, optimizers.discriminator, params, states[1])
+        params, third, most = update(generator, _ENCODER, optimizers.generator, params, states[2])
         return AdversarialState(params, Optimizers(first, second, third)), metrics | more | most
 
     def evaluate(state: AdversarialState, examples: Examples, key: Array) -> Metrics:
@@ -193,26 +193,6 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
 
 
 _AUTOENCODER, _DISCRIMINATOR, _ENCODER = ("encoder", "decoder"), ("discriminator",), ("encoder",)
-
-
-def _update(
-    loss: Callable[[Params], tuple[Array, Metrics]],
-    names: tuple[str, ...],
-    optimizer: optax.GradientTransformation,
-    params: Params,
-    opt_state: optax.OptState,
-) -> tuple[Params, optax.OptState, Metrics]:
-    """One phase: the parameters of these names follow the gradient of the mean loss, all others stay."""
-
-    def mean_loss(own: Params) -> tuple[Array, Metrics]:
-        values, metrics = loss({**params, **own})
-        return values.mean(), metrics
-
-    own = _part(params, names)
-    gradients, metrics = jax.grad(mean_loss, has_aux=True)(own)
-    updates, opt_state = optimizer.update(gradients, opt_state, own)
-    means = {name: jnp.mean(values) for name, values in metrics.items()}
-    return {**params, **optax.apply_updates(own, updates)}, opt_state, means
 
 
 def reconstruction_loss(model: Model, params: Params, examples: Examples, key: Array) -> tuple[Array, Metrics]:
@@ -270,7 +250,3 @@ def _parts(examples: Examples) -> tuple[Array, Array | None]:
     if isinstance(examples, Labelled):
         return jnp.asarray(examples.images), jnp.asarray(examples.labels)
     return examples, None
-
-
-def _part(params: Params, names: tuple[str, ...]) -> Params:
-    return {name: params[name] for name in names}

@@ -85,3 +85,39 @@ def one_optimizer(
         return {"loss": values, **metrics}
 
     return Method(init, step, evaluate_examples)
+
+
+def update(
+    loss: Callable[[Params], tuple[Array, Metrics]],
+    names: tuple[str, ...],
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    opt_state: optax.OptState,
+) -> tuple[Params, optax.OptState, Metrics]:
+    """One phase of a step: the named parts of params follow the gradient of the mean loss, all others stay.
+
+    Args:
+      loss: params -> (loss per example (batch,), further metrics per example).
+      names: of the parts, keys of params.
+      optimizer: of this phase, over {name: params[name]}.
+      params: of all parts.
+      opt_state: of the optimizer.
+
+    Returns:
+      Params, the optimizer's new state, and the means of the metrics.
+    """
+
+    def mean_loss(own: Params) -> tuple[Array, Metrics]:
+        values, metrics = loss({**params, **own})
+        return values.mean(), metrics
+
+    own = part(params, names)
+    gradients, metrics = jax.grad(mean_loss, has_aux=True)(own)
+    updates, opt_state = optimizer.update(gradients, opt_state, own)
+    means = {name: jnp.mean(values) for name, values in metrics.items()}
+    return {**params, **optax.apply_updates(own, updates)}, opt_state, means
+
+
+def part(params: Params, names: tuple[str, ...]) -> Params:
+    """The named parts of params, as an optimizer of these alone sees them."""
+    return {name: params[name] for name in names}

@@ -1,0 +1,163 @@
+"""Adversarial autoencoders that classify with few labels, or cluster without any: Makhzani et al. (2016), 2.4 and 2.5.
+
+python -m experiments.aae_semi_supervised                   MNIST with 1000 labels
+python -m experiments.aae_semi_supervised --labels 100      with 100, ten of each class
+python -m experiments.aae_semi_supervised --clusters 16     without labels: 16 clusters
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from aejax import cli, corruptions, plots, rng
+from aejax.data.datasets import Dataset
+from aejax.data.feeds import device_feed
+from aejax.errors import UserError
+from aejax.methods import semi_supervised
+from aejax.methods.semi_supervised import Examples, Model, Optimizers, SemiSupervisedState
+from aejax.nn.dense import MLP, DenseDecoder, LatentEncoder
+from aejax.nn.discriminator import Discriminator
+from aejax.training.batches import over_images
+from aejax.training.config import RunConfig, above, at_least, plain_name
+from aejax.training.devices import make_mesh
+from aejax.training.loop import fit
+from aejax.training.report import mean_of_examples
+from aejax.training.runs import Run, open_run
+from aejax.training.splits import Splits, load_splits
+
+HIDDEN = (1000, 1000)  # of every network
+STYLES = 10  # columns of the figure: styles shared by all classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    """Train a semi-supervised or clustering AAE; metrics, figures and checkpoints go to
+    <runs>/aae_semi_supervised/<name>/, by default named after <dataset>-labels<labels>-seed<seed> or
+    <dataset>-clusters<clusters>-seed<seed>."""
+
+    epochs: int = at_least(1, 100)
+    """passes over the training images; the paper trains for 5000"""
+    batch_size: int = at_least(1, 100)
+    """images per step, over all devices, and as many with labels"""
+    labels: int = at_least(1, 1000)
+    """training images whose label is known, as many of each class"""
+    clusters: int | None = at_least(2, None)
+    """learn that many clusters without any label, instead"""
+    style: int = at_least(1, 10)
+    """latents of the style"""
+    noise_std: float = at_least(0, 0.3)
+    """of the Gaussian noise on the encoder's input in training"""
+    reconstruction_rate: float = above(0, 5e-4)
+    """Adam's learning rate for encoder and decoder"""
+    adversarial_rate: float = above(0, 2e-4)
+    """Adam's learning rate for the discriminators, and for the encoder as generator"""
+    classification_rate: float = above(0, 5e-4)
+    """Adam's learning rate for the encoder as classifier"""
+
+
+def main(config: Config) -> None:
+    kind = f"labels{config.labels}" if config.clusters is None else f"clusters{config.clusters}"
+    name = config.name or f"{plain_name(config.dataset)}-{kind}-seed{config.seed}"
+    config = dataclasses.replace(config, name=name)
+    mesh = make_mesh(config.devices, config.batch_size)
+    data = load_splits(config)
+    if data.train.labels is None or data.held_out.labels is None or data.test.labels is None:
+        raise UserError(f"--dataset {config.dataset} has no labels to judge by: choose another")
+    classes = config.clusters or int(data.train.labels.max()) + 1
+    examples = training_examples(config, data.train, data.train.labels)
+
+    shape = data.train.images.shape[1:]
+    model = Model(
+        encoder=LatentEncoder(MLP(HIDDEN), classes + config.style),
+        decoder=DenseDecoder(HIDDEN, shape),
+        class_discriminator=Discriminator(HIDDEN),
+        style_discriminator=Discriminator(HIDDEN),
+        classes=classes,
+        style=config.style,
+        corrupt=corruptions.gaussian(0.0, config.noise_std) if config.noise_std else None,
+    )
+    optimizers = Optimizers(
+        reconstruction=optax.adam(config.reconstruction_rate),
+        discriminator=optax.adam(config.adversarial_rate, b1=0.5),
+        generator=optax.adam(config.adversarial_rate, b1=0.5),
+        classification=optax.adam(config.classification_rate),
+    )
+    method = semi_supervised.aae(model, optimizers)
+    with open_run(config, "aae_semi_supervised") as run:
+        state = fit(
+            method,
+            device_feed(examples, config.batch_size, mesh),
+            run,
+            epochs=config.epochs,
+            seed=config.seed,
+            evaluations={"held_out": of_split(data.held_out)},
+        )
+        evaluate = over_images(method.evaluate, mesh)
+        rows = {split: mean_of_examples(evaluate(state, of_split(one))) for split, one in data._asdict().items()}
+        if config.clusters is not None:
+            for split, error in cluster_errors(data, mesh, model, state).items():
+                rows[split]["error"] = error
+        figures(config, run, model, state)
+        curves = ("bce", "error", "classification_loss", "discriminator_loss", "generator_loss")
+        run.finish(config, mesh, rows, curves=curves if config.clusters is None else (curves[0], *curves[3:]))
+
+
+def training_examples(config: Config, data: Dataset, labels: np.ndarray) -> Examples:
+    """All images, beside them the few with labels, over and over; no label at all for clusters.
+
+    Raises:
+      UserError: if there are not as many labels of each class.
+    """
+    n = len(data.images)
+    if config.clusters is not None:
+        return Examples(data.images, data.images, np.full(n, -1, np.int32))
+    classes = int(labels.max()) + 1
+    if config.labels % classes:
+        raise UserError(f"--labels {config.labels} is not a multiple of the {classes} classes: choose one")
+    each = config.labels // classes
+    key = rng.stream(rng.root_key(config.seed), "labelled images")
+    order = np.asarray(jax.random.permutation(key, n))
+    of_class = [order[labels[order] == label][:each] for label in range(classes)]
+    if min(map(len, of_class)) < each:
+        raise UserError(f"--labels {config.labels} asks for {each} images of each class, more than there are: lower it")
+    # Interleaved and shuffled as a whole by the feed: every batch meets all of them alike.
+    rows = np.resize(np.stack(of_class, axis=1).ravel(), n)
+    return Examples(data.images, data.images[rows], labels[rows])
+
+
+def of_split(data: Dataset) -> Examples:
+    """For `evaluate`, which reads the images and their labels alone."""
+    return Examples(data.images, data.images, data.labels)  # type: ignore[arg-type]
+
+
+def cluster_errors(data: Splits, mesh: Mesh, model: Model, state: SemiSupervisedState) -> dict[str, float]:
+    """The paper's protocol: a cluster has the label of the held-out image that is most probable in it."""
+    encode = over_images(semi_supervised.encode(model), mesh)
+    logits, _ = encode(state, data.held_out.images)
+    assert data.held_out.labels is not None
+    names = data.held_out.labels[np.asarray(jax.nn.softmax(logits)).argmax(axis=0)]
+    errors = {}
+    for split, dataset in data._asdict().items():
+        found, _ = encode(state, dataset.images)
+        errors[split] = float(np.mean(names[found.argmax(axis=1)] != dataset.labels))
+    return errors
+
+
+def figures(config: Config, run: Run, model: Model, state: SemiSupervisedState) -> None:
+    """Classes or clusters in rows, styles from the prior in columns."""
+    key = rng.stream(rng.root_key(config.seed), "styles")
+    style = jnp.tile(jax.random.normal(key, (STYLES, config.style)), (model.classes, 1))
+    classes = jnp.repeat(jnp.arange(model.classes), STYLES)
+    pictures = np.asarray(jax.jit(semi_supervised.generate(model))(state, classes, style))
+    kind = "classes" if config.clusters is None else "clusters"
+    title = f"rows: {kind}, columns: styles from the prior"
+    run.figure("classes_and_styles", plots.mosaic(pictures, STYLES, title))
+
+
+if __name__ == "__main__":
+    cli.run(main, Config)
