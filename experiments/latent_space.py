@@ -36,6 +36,7 @@ from aejax.training.splits import Splits, load_splits
 from experiments import conv_vae
 
 GRID = 20  # pictures along each side of the plane
+QUANTILES = (np.arange(GRID) + 0.5) / GRID
 STEPS = 12  # pictures of an interpolation, both ends included
 NOISE = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)  # in standard deviations of the test images' latents
 DRAWS = 1000  # noisy latents that the classifier reads for each digit and standard deviation
@@ -44,7 +45,7 @@ DRAWS = 1000  # noisy latents that the classifier reads for each digit and stand
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
     """Train an autoencoder and a VAE with two latents; figures go to <runs>/latent_space/<name>/, and each model's
-    metrics and checkpoints to <name>-autoencoder and <name>-vae beside it."""
+    metrics and checkpoints to <name>-autoencoder and <name>-VAE beside it."""
 
     PLACES: ClassVar[frozenset[str]] = RunConfig.PLACES | {"html", "html_points"}
 
@@ -66,6 +67,7 @@ class Plane(NamedTuple):
     Attributes:
       name: of the model.
       latents: of the test images, posterior means for a VAE: (n, 2).
+      axes: even quantiles of each latent, of the prior for a VAE and else of the test images' latents: (GRID, 2).
       decode: (n, 2) -> pictures in [0, 1], (n, height, width, channels).
       decoder: the network, whose outputs are logits.
       params: of the decoder.
@@ -73,6 +75,7 @@ class Plane(NamedTuple):
 
     name: str
     latents: np.ndarray
+    axes: np.ndarray
     decode: Callable[[np.ndarray], np.ndarray]
     decoder: nn.Module
     params: Any
@@ -94,8 +97,8 @@ def main(config: Config) -> None:
         run.figure("plane", plots.scatter({plane.name: plane.latents for plane in planes}, data.test.labels))
         kept = {}
         for plane in planes:
-            title = f"{plane.name}: decoded at quantiles of its latents"
-            run.figure(f"{plane.name}_grid", plots.mosaic(plane.decode(quantile_grid(plane.latents)), GRID, title))
+            title = f"{plane.name}: decoded at quantiles of its {'prior' if plane.name == 'VAE' else 'latents'}"
+            run.figure(f"{plane.name}_grid", plots.mosaic(plane.decode(grid(plane.axes)), GRID, title))
             run.figure(f"{plane.name}_interpolations", plots.image_grid(interpolations(plane, data)))
             rows, kept[plane.name] = under_noise(config, plane, data, judge)
             run.figure(f"{plane.name}_noise", plots.image_grid(rows, f"{plane.name}: noise in the latents"))
@@ -121,7 +124,10 @@ def train_autoencoder(config: Config, data: Splits) -> Plane:
     def part(state: TrainState) -> Any:
         return {"params": state.params["params"]["decoder"]}
 
-    return train(config, data, "autoencoder", method, encode, model.decoder, part)
+    def axes(latents: np.ndarray) -> np.ndarray:
+        return np.quantile(latents, QUANTILES, axis=0)
+
+    return train(config, data, "autoencoder", method, encode, model.decoder, part, axes)
 
 
 def train_vae(config: Config, data: Splits) -> Plane:
@@ -130,9 +136,10 @@ def train_vae(config: Config, data: Splits) -> Plane:
     method = variational.vae(model, optax.adam(config.learning_rate))
     encode = variational.encode(model)
     return train(
-        *(config, data, "vae", method),
+        *(config, data, "VAE", method),
         lambda state, images, key: encode(state, images, key)[0],
         *(model.decoder, lambda state: state.params["decoder"]),
+        lambda latents: np.asarray(jax.scipy.stats.norm.ppf(QUANTILES))[:, None].repeat(2, axis=1),
     )
 
 
@@ -144,6 +151,7 @@ def train(
     encode: Callable[[TrainState, Array, Array], Array],
     decoder: nn.Module,
     decoder_params: Callable[[TrainState], Any],
+    axes: Callable[[np.ndarray], np.ndarray],
 ) -> Plane:
     """One model in a run of its own, or what its checkpoint holds."""
     config = dataclasses.replace(config, name=f"{config.name}-{name}")
@@ -165,13 +173,14 @@ def train(
         return jax.nn.sigmoid(logits)
 
     latents = over_images(encode, mesh)(state, data.test.images)
-    return Plane(name, latents, lambda z: np.asarray(pictures(jnp.asarray(z, jnp.float32))), decoder, params)
+    return Plane(
+        name, latents, axes(latents), lambda z: np.asarray(pictures(jnp.asarray(z, jnp.float32))), decoder, params
+    )
 
 
-def quantile_grid(latents: np.ndarray) -> np.ndarray:
-    """A grid over the plane at even quantiles of each latent: (n, 2) -> (GRID * GRID, 2), row by row from the top."""
-    quantiles = (np.arange(GRID) + 0.5) / GRID
-    x, y = np.quantile(latents, quantiles, axis=0).T
+def grid(axes: np.ndarray) -> np.ndarray:
+    """Places (GRID, 2) on the two axes -> all of the plane's, (GRID * GRID, 2), row by row from the top."""
+    x, y = axes.T
     return np.stack(np.meshgrid(x, y[::-1]), axis=-1).reshape(-1, 2)
 
 
@@ -209,7 +218,7 @@ def write_page(path: Path, config: Config, plane: Plane, data: Splits) -> None:
     assert data.test.labels is not None
     page = latent_page.html(
         *(plane.decoder, plane.params, plane.latents[:n], data.test.labels[:n], data.test.images[:n]),
-        title=f"{plain_name(config.dataset)}: two latents, {plane.name.replace('vae', 'VAE')}",
+        title=f"{plain_name(config.dataset)}: two latents, {plane.name}",
     )
     partial = path.with_name(f".{path.name}.tmp")
     partial.write_text(page, encoding="utf-8")

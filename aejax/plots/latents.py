@@ -29,7 +29,14 @@ def scatter(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
         axes.set_box_aspect(1)
         colours = np.array(CLASS_COLOURS)[labels % len(CLASS_COLOURS)]
         # All in one call and in the order of the data, so that no label hides the others.
-        axes.scatter(*latents.T, s=2, c=colours, alpha=0.7, linewidths=0, rasterized=True)
+        axes.scatter(
+            *latents.T,
+            s=float(np.clip(20_000 / len(latents), 2, 16)),
+            c=colours,
+            alpha=0.7,
+            linewidths=0,
+            rasterized=True,
+        )
         axes.set_title(title, size=11, color=INK, weight="bold", loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["bottom", "left"]].set_color(FAINT)

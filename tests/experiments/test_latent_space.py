@@ -12,7 +12,7 @@ from aejax import cli
 from aejax.data.datasets import Dataset
 from aejax.training.splits import Splits
 from experiments import latent_space
-from experiments.latent_space import Config, Plane, interpolations, quantile_grid
+from experiments.latent_space import Config, Plane, grid, interpolations
 
 
 def run(*arguments: object) -> None:
@@ -26,11 +26,11 @@ def test_one_command_draws_both_planes_and_the_page(tmp_path: Path, monkeypatch:
     small = ["--dataset", "digits", "--image-size", 12, "--batch-size", 128, "--epochs", 1, "--devices", 1]
     run(*small, "--html", "--html-points", 30, "--runs", tmp_path)
     folder = tmp_path / "latent_space"
-    assert {path.name for path in folder.iterdir()} == {f"digits-seed0{end}" for end in ("", "-autoencoder", "-vae")}
+    assert {path.name for path in folder.iterdir()} == {f"digits-seed0{end}" for end in ("", "-autoencoder", "-VAE")}
     folder /= "digits-seed0"
-    models = [f"{model}_{what}.png" for model in ("autoencoder", "vae") for what in ("grid", "interpolations", "noise")]
+    models = [f"{model}_{what}.png" for model in ("autoencoder", "VAE") for what in ("grid", "interpolations", "noise")]
     assert {path.name for path in (folder / "figures").iterdir()} == {"plane.png", "noise.png", *models}
-    for model in ("autoencoder", "vae"):
+    for model in ("autoencoder", "VAE"):
         page = (folder / f"{model}.html").read_text(encoding="utf-8")
         assert "30" in page
         assert "://" not in page
@@ -39,19 +39,18 @@ def test_one_command_draws_both_planes_and_the_page(tmp_path: Path, monkeypatch:
     assert all(0 <= share <= 1 for row in rows.values() for share in row.values())
 
 
-def test_the_grid_lies_at_even_quantiles_with_the_second_latent_upwards() -> None:
-    latents = np.stack([np.linspace(0, 1, 2001), np.linspace(-10, 10, 2001)], axis=1)
-    grid = quantile_grid(latents).reshape(latent_space.GRID, latent_space.GRID, 2)
-    even = (np.arange(latent_space.GRID) + 0.5) / latent_space.GRID
-    np.testing.assert_allclose(grid[0, :, 0], even)
-    np.testing.assert_allclose(grid[::-1, 0, 1], 20 * even - 10)
+def test_the_grid_has_the_second_latent_upwards() -> None:
+    axes = np.stack([np.arange(20.0), 100 + np.arange(20.0)], axis=1)
+    places = grid(axes).reshape(20, 20, 2)
+    np.testing.assert_array_equal(places[0, :, 0], axes[:, 0])
+    np.testing.assert_array_equal(places[::-1, 0, 1], axes[:, 1])
 
 
 def test_interpolations_start_and_end_at_the_two_images() -> None:
     images = np.zeros((6, 2, 2, 1), np.uint8)
     test = Dataset("test", "test", images, np.array([1, 0, 3, 2, 0, 1], np.int32))
     latents = np.asarray(jax.random.normal(jax.random.key(0), (6, 2)))
-    plane = Plane("vae", latents, lambda z: z, None, None)  # type: ignore[arg-type]
+    plane = Plane("VAE", latents, latents, lambda z: z, None, None)  # type: ignore[arg-type]
     rows = interpolations(plane, Splits(test, test, test))
     assert list(rows) == ["0 to 1", "2 to 3"]
     for row, (start, end) in zip(rows.values(), [(1, 0), (3, 2)], strict=True):
