@@ -4,7 +4,7 @@ python -m experiments.vae                                   784-512-2, loss 784 
 python -m experiments.vae --seeds 5                         five seeds in one program, mean and sd of every figure
 python -m experiments.vae --recipe flax                     Flax's example: 500 hidden, 20 latents, static binarisation
 python -m experiments.vae --recipe iwae --objective iwae --samples 50       Burda et al. (2016), the full schedule
-python -m experiments.vae --objective beta_tc --beta 6      other losses; add your own in experiments/variational.py
+python -m experiments.vae --objective beta_tc --beta 6      other losses; the README adds one of your own
 """
 
 from collections.abc import Callable, Sequence
