@@ -112,7 +112,7 @@ def main(config: Config) -> None:
 
     others: dict[str, AdversarialState] = {}
     if config.compare:
-        plain = dataclasses.replace(config, name=f"{config.name}-plain", adversarial=False)
+        plain = dataclasses.replace(config, name=f"{config.name}-plain", adversarial=False, compare=False)
         with open_run(plain, "aae") as run:
             others["plain autoencoder"] = train(plain, run, examples, data, mesh, model)
             finish(plain, run, data, mesh, model, {"plain autoencoder": others["plain autoencoder"]})

@@ -7,7 +7,6 @@ python -m experiments.soak --dataset digits --kills 3       no download
 
 import itertools
 import os
-import random
 import re
 import shutil
 import signal
@@ -20,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import jax
 from tqdm import tqdm
 
-from aejax import cli
+from aejax import cli, rng
 from aejax.errors import UserError
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig, at_least
@@ -73,11 +73,12 @@ def main(config: Config) -> None:
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder with --runs") from None
     live(command(config, folder / "in_peace"), None)
-    moments = random.Random(config.seed)
+    root = rng.root_key(config.seed)
     kills: list[Kill] = []
     with tqdm(total=config.kills, unit="kill") as bar:
         while len(kills) < config.kills:
-            life = live(command(config, folder / "killed"), moments.uniform(0.5, config.longest))
+            moment = jax.random.uniform(rng.stream(root, "kill", len(kills)), minval=0.5, maxval=config.longest)
+            life = live(command(config, folder / "killed"), float(moment))
             if life is None:
                 raise UserError(
                     f"the run was complete after {len(kills)} kills: raise --epochs, or lower --longest or --kills"

@@ -62,7 +62,7 @@ def test_a_phase_moves_its_own_parameters_alone(images: Array, kind: Any, phase:
     model = small_model(kind)
     method = aae(model, optimizers(**{name: 1e-2 if name == phase else 0.0 for name in Optimizers._fields}))
     state = method.init(KEY, images)
-    stepped, _ = method.step(state, images, jax.random.key(2))
+    stepped, _ = jax.jit(method.step)(state, images, jax.random.key(2))
     for part, params in state.params.items():
         difference = jax.tree.map(lambda a, b: a - b, params, stepped.params[part])
         assert is_zero(difference) == (part not in moves), part

@@ -62,7 +62,7 @@ def test_without_labels_classification_moves_nothing(examples: Examples) -> None
     unlabelled = examples._replace(labels=jnp.full(12, -1))
     method = aae(small_model(), optimizers(classification=1e-2))
     state = method.init(KEY, unlabelled)
-    stepped, metrics = method.step(state, unlabelled, KEY)
+    stepped, metrics = jax.jit(method.step)(state, unlabelled, KEY)
     assert metrics["classification_loss"] == 0
     jax.tree.map(np.testing.assert_array_equal, stepped.params, state.params)
 
