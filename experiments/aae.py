@@ -25,7 +25,7 @@ from aejax.errors import UserError
 from aejax.evaluation import parzen, prior_match
 from aejax.methods import adversarial, games
 from aejax.methods.adversarial import AdversarialState, Labelled, Model, Optimizers
-from aejax.nn.convolutional import ConvDecoder, ConvEncoder, check_image_size
+from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
 from aejax.nn.dense import (
     MLP,
     DenseDecoder,
@@ -36,7 +36,7 @@ from aejax.nn.dense import (
 )
 from aejax.nn.discriminator import Discriminator
 from aejax.priors import Prior
-from aejax.training.batches import over_images
+from aejax.training.batches import drawn, over_images
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
@@ -127,9 +127,7 @@ def build(config: Config, image_shape: tuple[int, ...]) -> Model:
     trunk: nn.Module
     decoder: nn.Module
     if config.conv:
-        check_image_size(height, width)
-        maps = ((height + 4) // 8, (width + 4) // 8, 8)
-        trunk, decoder = ConvEncoder(), LatentDecoder(ConvDecoder(channels), maps)
+        trunk, decoder = ConvEncoder(), LatentDecoder(ConvDecoder(channels), map_shape(height, width))
     else:
         trunk, decoder = MLP(HIDDEN), DenseDecoder(HIDDEN, image_shape)
     prior: Prior = {
@@ -212,9 +210,9 @@ def finish(
     if config.parzen_samples:
         rows["test"] |= parzen_row(config, data, model, state)
 
-    drawn = {"prior, first two latents" if config.latents > 2 else "prior": samples, **codes}
+    shown = {"prior, first two latents" if config.latents > 2 else "prior": samples, **codes}
     if config.latents > 1:
-        run.figure("codes", plots.density({name: points[:, :2] for name, points in drawn.items()}))
+        run.figure("codes", plots.density({name: points[:, :2] for name, points in shown.items()}))
     if config.latents == 2 and data.test.labels is not None:
         run.figure("plane", plots.scatter(codes, data.test.labels))
     examples = data.test.one_per_class()
@@ -233,9 +231,7 @@ def finish(
 def parzen_row(config: Config, data: Splits, model: Model, state: AdversarialState) -> dict[str, float]:
     """By the protocol of Goodfellow et al. (2014): the bandwidth is chosen on held-out images."""
     key = rng.stream(rng.root_key(config.seed), "parzen")
-    generate = jax.jit(adversarial.generate(model), static_argnums=2)
-    blocks = [generate(state, rng.stream(key, "block", i), 1000) for i in range(-(-config.parzen_samples // 1000))]
-    samples = np.concatenate([np.asarray(block) for block in blocks])[: config.parzen_samples]
+    samples = drawn(adversarial.generate(model), state, key, config.parzen_samples)
     bandwidth = parzen.choose_bandwidth(samples, as_float(data.held_out.images[:1000]))
     values = parzen.log_likelihood(samples, as_float(data.test.images), bandwidth)
     mean, standard_error = parzen.mean_and_standard_error(values)

@@ -68,7 +68,7 @@ def conv_autoencoder(channels: int, widths: Sequence[int] = (16, 8, 8)) -> nn.Mo
 
 
 class VAE(nn.Module):
-    """A trunk, two heads and a decoder. Its forward decodes the posterior's mean; `sample` takes the noise."""
+    """A trunk, two heads and a decoder. Its forward decodes the posterior's mean."""
 
     def __init__(self, trunk: nn.Module, features: int, decoder: nn.Module) -> None:
         super().__init__()
@@ -217,11 +217,6 @@ def _bce_per_pixel(logits: Tensor, images: Tensor) -> Tensor:
     return F.binary_cross_entropy(torch.sigmoid(logits), images)
 
 
-def _drawn(loss: Loss) -> Loss:
-    """The lesson's form of a loss with latents, which draws its own noise."""
-    return lambda network, images: loss(network, images, *_two_latents(images))
-
-
 def _two_latents(images: Tensor) -> tuple[Tensor, ...]:
     return (torch.randn(len(images), 2, device=images.device),)
 
@@ -254,7 +249,7 @@ SYSTEMS = {
     "vae": System(
         dense_vae,
         [Phase(variational(_squared_error), rmsprop(1e-3))],
-        _drawn(variational(_squared_error)),
+        None,
         [
             *("encoder/params/trunk/Dense_0", "encoder/params/mean", "encoder/params/log_variance"),
             *("decoder/params/MLP_0/Dense_0", "decoder/params/pixels"),
@@ -264,7 +259,7 @@ SYSTEMS = {
     "conv_vae": System(
         conv_vae,
         [Phase(variational(_bce), adam(1e-3))],
-        _drawn(variational(_bce)),
+        None,
         [
             *(f"encoder/params/trunk/{name}" for name in _ENCODER),
             *("encoder/params/mean", "encoder/params/log_variance", "decoder/params/maps"),

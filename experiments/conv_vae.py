@@ -12,11 +12,9 @@ import optax
 
 from aejax import cli
 from aejax.methods.variational import Model
-from aejax.nn.convolutional import ConvDecoder, ConvEncoder, check_image_size
+from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
 from aejax.nn.dense import GaussianEncoder, LatentDecoder
 from aejax.training.config import plain_name, with_defaults
-from aejax.training.devices import make_mesh
-from aejax.training.runs import open_run
 from aejax.training.splits import load_splits
 from experiments import variational, variational_report
 from experiments.variational import VariationalConfig
@@ -38,30 +36,20 @@ class Config(VariationalConfig):
 
 def build(image_shape: tuple[int, ...], latents: int) -> Model:
     height, width, channels = image_shape
-    check_image_size(height, width)
-    maps = ((height + 4) // 8, (width + 4) // 8, 8)
-    return Model(GaussianEncoder(ConvEncoder(), latents), LatentDecoder(ConvDecoder(channels), maps))
+    decoder = LatentDecoder(ConvDecoder(channels), map_shape(height, width))
+    return Model(GaussianEncoder(ConvEncoder(), latents), decoder)
 
 
 def main(config: Config) -> None:
-    objective = f"{config.objective}{config.samples if config.samples > 1 else ''}"
     latents = config.latents or DEFAULTS["latents"]
-    name = f"{plain_name(config.dataset)}-{latents}-{objective}-{variational.seeds_name(config)}"
+    name = (
+        f"{plain_name(config.dataset)}-{latents}-{variational.objective_name(config)}-{variational.seeds_name(config)}"
+    )
     config = with_defaults(config, DEFAULTS, name)
-    assert config.batch_size
     assert config.learning_rate
-    mesh = make_mesh(config.devices, config.batch_size)
-    grey = load_splits(config)
-    data = variational.binarized(config, grey)
+    data = load_splits(config)
     model = build(data.train.images.shape[1:], latents)
-    optimizer = optax.adam(config.learning_rate)
-    method = variational.method(config, model, optimizer, len(data.train.images), latents)
-
-    with open_run(config, "conv_vae") as run:
-        states = variational.train(config, run, data, mesh, model, method)
-        variational_report.figures(config, run, data, mesh, model, states)
-        splits = variational_report.judge(config, data, grey, mesh, model, method, states)
-        run.finish(config, mesh, splits, curves=("loss", "distortion", "rate"))
+    variational_report.train_and_judge(config, "conv_vae", model, optax.adam(config.learning_rate), data)
 
 
 if __name__ == "__main__":

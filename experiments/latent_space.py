@@ -31,7 +31,7 @@ from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
-from aejax.training.runs import open_run
+from aejax.training.runs import open_run, write_text
 from aejax.training.splits import Splits, load_splits
 from experiments import conv_vae
 
@@ -213,16 +213,14 @@ def under_noise(
 
 
 def write_page(path: Path, config: Config, plane: Plane, data: Splits) -> None:
-    """One HTML file, written whole or not at all."""
+    """One HTML file."""
     n = config.html_points
     assert data.test.labels is not None
     page = latent_page.html(
         *(plane.decoder, plane.params, plane.latents[:n], data.test.labels[:n], data.test.images[:n]),
         title=f"{plain_name(config.dataset)}: two latents, {plane.name}",
     )
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, page)
 
 
 if __name__ == "__main__":

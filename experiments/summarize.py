@@ -14,7 +14,8 @@ import tyro
 
 from aejax import cli
 from aejax.errors import UserError
-from aejax.training.report import markdown, mean_and_sd
+from aejax.training.report import cells, markdown
+from aejax.training.seeds import mean_and_sd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +42,9 @@ def main(config: Config) -> None:
 def table(splits: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, str]]:
     """Cells "mean ± sd" by split and metric, from one such dictionary of figures per seed."""
     return {
-        split: {metric: over_seeds([figures[split][metric] for figures in splits]) for metric in splits[0][split]}
+        split: cells(mean_and_sd({m: np.array([figures[split][m] for figures in splits]) for m in splits[0][split]}))
         for split in splits[0]
     }
-
-
-def over_seeds(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation."""
-    return mean_and_sd(float(np.mean(values)), float(np.std(values, ddof=1)))
 
 
 def read(folder: Path) -> dict[str, Any]:

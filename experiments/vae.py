@@ -21,8 +21,6 @@ from aejax.methods.variational import Model
 from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
 from aejax.pixels import Pixels
 from aejax.training.config import plain_name, with_defaults
-from aejax.training.devices import make_mesh
-from aejax.training.runs import open_run
 from aejax.training.splits import load_splits
 from experiments import variational, variational_report
 from experiments.variational import VariationalConfig
@@ -106,18 +104,15 @@ class Config(VariationalConfig):
 
 def main(config: Config) -> None:
     recipe = RECIPES[config.recipe]
-    objective = f"{config.objective}{config.samples if config.samples > 1 else ''}"
-    mistake = "-wrong_std" if config.log_variance_as_log_std else ""
-    name = f"{plain_name(config.dataset)}-{config.recipe}-{objective}{mistake}-{variational.seeds_name(config)}"
+    objective = variational.objective_name(config) + ("-wrong_std" if config.log_variance_as_log_std else "")
+    name = f"{plain_name(config.dataset)}-{config.recipe}-{objective}-{variational.seeds_name(config)}"
     config = with_defaults(config, recipe.defaults, name)
     assert config.batch_size
     assert config.learning_rate
     assert config.latents
     if config.log_variance_as_log_std and config.objective == "dreg":
         raise UserError("--log-variance-as-log-std has no meaning with --objective dreg: choose another objective")
-    mesh = make_mesh(config.devices, config.batch_size)
-    grey = load_splits(config)
-    data = variational.binarized(config, grey)
+    data = load_splits(config)
 
     shape = data.train.images.shape[1:]
     likelihood = recipe.pixels if config.likelihood is None else LIKELIHOODS[config.likelihood]
@@ -129,13 +124,7 @@ def main(config: Config) -> None:
         config.log_variance_as_log_std,
     )
     rate = recipe.schedule(config.learning_rate, len(data.train.images) // config.batch_size)
-    method = variational.method(config, model, recipe.optimizer(rate), len(data.train.images), config.latents)
-
-    with open_run(config, "vae") as run:
-        states = variational.train(config, run, data, mesh, model, method)
-        variational_report.figures(config, run, data, mesh, model, states)
-        splits = variational_report.judge(config, data, grey, mesh, model, method, states)
-        run.finish(config, mesh, splits, curves=("loss", "distortion", "rate"))
+    variational_report.train_and_judge(config, "vae", model, recipe.optimizer(rate), data)
 
 
 if __name__ == "__main__":

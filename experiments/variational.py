@@ -1,4 +1,4 @@
-"""What the variational experiments share: their options, training several seeds at once, and judging the models."""
+"""What the variational experiments share: their options, and training several seeds at once."""
 
 import dataclasses
 from collections.abc import Callable
@@ -73,6 +73,11 @@ class VariationalConfig(RunConfig):
             raise UserError("--objective dreg has no weight of the KL: leave --beta and --warm-up-epochs out")
 
 
+def objective_name(config: VariationalConfig) -> str:
+    """For a run's folder: elbo, or iwae50 with 50 samples."""
+    return f"{config.objective}{config.samples if config.samples > 1 else ''}"
+
+
 def seeds_name(config: VariationalConfig) -> str:
     """For a run's folder: seed0, or seeds0-4."""
     last = config.seed + config.seeds - 1
@@ -108,7 +113,8 @@ def method(
     assert config.batch_size
     transform = corruptions.binarize if config.binarization == "dynamic" else None
     steps = round(config.warm_up_epochs * (images // config.batch_size))
-    weight = optax.linear_schedule(0.0, config.beta, steps) if steps else config.beta
+    beta = 1.0 if config.objective == "beta_tc" else config.beta  # there it weighs the total correlation alone
+    weight = optax.linear_schedule(0.0, beta, steps) if steps else beta
     objective: Objective = objectives.negative_elbo
     kernel = {
         "inverse_multiquadratic": divergences.inverse_multiquadratic(latents),
@@ -127,7 +133,6 @@ def method(
             objective = objectives.info_vae(config.info_alpha, config.mmd_weight, kernel)
         case "beta_tc":
             objective = objectives.beta_tc(config.beta, images)
-            weight = optax.linear_schedule(0.0, 1.0, steps) if steps else 1.0
     return variational.vae(model, optimizer, objective, config.samples, kl_weight=weight, transform=transform)
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from aejax import plots, rng
@@ -11,11 +12,29 @@ from aejax.evaluation.likelihood import active_units, importance_sampled_nll
 from aejax.methods import variational
 from aejax.methods.method import Method, TrainState
 from aejax.methods.variational import Model
+from aejax.training.batches import drawn
+from aejax.training.devices import make_mesh
 from aejax.training.report import Table
-from aejax.training.runs import Run
+from aejax.training.runs import Run, open_run
 from aejax.training.seeds import mean_and_sd
 from aejax.training.splits import Splits
-from experiments.variational import VariationalConfig, each_seed
+from experiments.variational import VariationalConfig, binarized, each_seed, method, train
+
+
+def train_and_judge(
+    config: VariationalConfig, experiment: str, model: Model, optimizer: optax.GradientTransformation, grey: Splits
+) -> None:
+    """The run of an experiment, from its training to its table: `grey` are the images before any binarisation."""
+    assert config.batch_size
+    assert config.latents
+    mesh = make_mesh(config.devices, config.batch_size)
+    data = binarized(config, grey)
+    learner = method(config, model, optimizer, len(data.train.images), config.latents)
+    with open_run(config, experiment) as run:
+        states = train(config, run, data, mesh, model, learner)
+        figures(config, run, data, mesh, model, states)
+        splits = judge(config, data, grey, mesh, model, learner, states)
+        run.finish(config, mesh, splits, curves=("loss", "distortion", "rate"))
 
 
 def judge(
@@ -88,10 +107,8 @@ def _of_samples(
 def samples(config: VariationalConfig, model: Model, states: TrainState, seed: int, count: int) -> np.ndarray:
     """Pictures decoded from the prior by one of the seeds, 0 for the first: (count, height, width, channels)."""
     state = one_seed(states, seed)
-    draw = jax.jit(variational.generate(model, latents_of(state)), static_argnums=2)
     root = rng.stream(rng.root_key(config.seed + seed), "samples")
-    blocks = [draw(state, rng.stream(root, "block", i), 1000) for i in range(-(-count // 1000))]
-    return np.concatenate([np.asarray(block) for block in blocks])[:count]
+    return drawn(variational.generate(model, latents_of(state)), state, root, count)
 
 
 def figures(config: VariationalConfig, run: Run, data: Splits, mesh: Mesh, model: Model, states: TrainState) -> None:

@@ -19,6 +19,12 @@ def check_image_size(height: int, width: int) -> None:
         )
 
 
+def map_shape(height: int, width: int) -> tuple[int, int, int]:
+    """What ConvDecoder takes to give images of this size: (h, w, 8), which is also what ConvEncoder gives of them."""
+    check_image_size(height, width)
+    return (height + 4) // 8, (width + 4) // 8, 8
+
+
 class ConvEncoder(nn.Module):
     """Images to latents: 3x3 convolutions with ReLU, each followed by 2x2 max-pooling; the last pooling is padded by 1.
 

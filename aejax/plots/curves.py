@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aejax.plots.style import COLOURS, DPI, FAINT, INK, LABELS, LINEAR, SPLITS, STYLES, figures, ticker, transforms
+from aejax.plots.style import COLOURS, DPI, INK, LABELS, LINEAR, SPLITS, STYLES, figures, plain, ticker, transforms
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -70,7 +71,7 @@ def learning_curves(
         axes.margins(x=0.01)
         axes.set_xlabel(LABELS.get(x, x), color=INK)
         axes.set_ylabel(LABELS.get(name, name), color=INK)
-        _plain(axes)
+        _gridded(axes)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True, min_n_ticks=1))
         to_fraction = axes.transScale + axes.transLimits
         axes.get_ylim()  # settles the limits that the transform reads
@@ -95,17 +96,15 @@ def lines(x: ArrayLike, curves: Mapping[str, ArrayLike], x_label: str, y_label: 
     axes.set_title(title, size=11, color=INK, weight="bold", loc="left")
     axes.set_xlabel(x_label, color=INK)
     axes.set_ylabel(y_label, color=INK)
-    _plain(axes)
+    _gridded(axes)
     axes.legend(frameon=False, labelcolor=INK)
     return figure
 
 
-def _plain(axes: Any) -> None:
+def _gridded(axes: Axes) -> None:
     axes.grid(color="#d8dee4", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["bottom", "left"]].set_color(FAINT)
-    axes.tick_params(colors=INK, labelsize=9, color=FAINT)
+    plain(axes)
 
 
 def _spread(heights: Sequence[float], distance: float) -> list[float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aejax.plots.style import CLASS_COLOURS, DPI, FAINT, INK, figures
+from aejax.plots.style import CLASS_COLOURS, DPI, FAINT, INK, figures, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,9 +38,7 @@ def scatter(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
             rasterized=True,
         )
         axes.set_title(title, size=11, color=INK, weight="bold", loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["bottom", "left"]].set_color(FAINT)
-        axes.tick_params(colors=INK, labelsize=9, color=FAINT)
+        plain(axes)
     for label in np.unique(labels):
         axes.scatter([], [], s=24, color=CLASS_COLOURS[label % len(CLASS_COLOURS)], label=str(label))
     figure.legend(loc="outside right center", frameon=False, labelcolor=INK)

@@ -13,6 +13,8 @@ from aejax.plots.style import DPI, INK, WIDTH, figures, textpath
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PAD = 8  # pixels around a canvas
+
 
 def image_grid(rows: Mapping[str, ArrayLike], title: str | None = None) -> Figure:
     """One labelled row of pictures per entry, drawn in the mapping's order, every pixel as a whole square.
@@ -29,23 +31,12 @@ def image_grid(rows: Mapping[str, ArrayLike], title: str | None = None) -> Figur
     if n == 0 or any(shape[0] != n or h % shape[1] or w % shape[2] for shape in shapes):
         raise ValueError(f"rows need one number of images and sizes that divide the largest, got {shapes}")
     longest = max(_text_width(line, 10) for label in pictures for line in label.split("\n"))
-    left, pad, gap = int(1.05 * longest) + 28, 8, 4
+    left, gap = int(1.05 * longest) + 28, 4
     scale = max(1, min(round((WIDTH - left) / (n * w)), 120 // w))  # a whole number keeps the pixels even
     cells = np.concatenate([_enlarge(images, h * scale, w * scale) for images in pictures.values()])
     canvas = _mosaic(cells, columns=n, gap=gap)
-    height, width = canvas.shape[:2]
-    top = 46 if title else pad
-    size = np.array([left + width + pad, pad + height + top])
-    figure = figures.Figure(figsize=tuple(size / DPI), dpi=DPI)
-    axes = figure.add_axes((left / size[0], pad / size[1], width / size[0], height / size[1]))
-    axes.imshow(canvas, interpolation="nearest", aspect="auto")
-    axes.set_axis_off()
-    for i, label in enumerate(pictures):
-        middle = i * (h * scale + gap) + h * scale / 2
-        axes.text(-14, middle, label, size=10, color=INK, ha="right", va="center", linespacing=1.3)
-    if title:
-        axes.text(0, -12, title, size=11, color=INK, weight="bold", ha="left", va="bottom")
-    return figure
+    labels = {i * (h * scale + gap) + h * scale / 2: label for i, label in enumerate(pictures)}
+    return _framed(canvas, left, labels, title)
 
 
 def mosaic(images: ArrayLike, columns: int, title: str | None = None) -> Figure:
@@ -58,17 +49,8 @@ def mosaic(images: ArrayLike, columns: int, title: str | None = None) -> Figure:
     if columns < 1 or not len(pictures):
         raise ValueError(f"mosaic needs an image and a column at least, got {pictures.shape}, columns {columns}")
     h, w = pictures.shape[1:3]
-    scale, pad, top = max(1, min(round(WIDTH / (columns * w)), 120 // w)), 8, 46 if title else 8
-    canvas = _mosaic(_enlarge(pictures, h * scale, w * scale), columns, gap=2)
-    size = np.array([canvas.shape[1] + 2 * pad, canvas.shape[0] + pad + top])
-    figure = figures.Figure(figsize=tuple(size / DPI), dpi=DPI)
-    place = (pad / size[0], pad / size[1], canvas.shape[1] / size[0], canvas.shape[0] / size[1])
-    axes = figure.add_axes(place)
-    axes.imshow(canvas, interpolation="nearest", aspect="auto")
-    axes.set_axis_off()
-    if title:
-        axes.text(0, -12, title, size=11, color=INK, weight="bold", ha="left", va="bottom")
-    return figure
+    scale = max(1, min(round(WIDTH / (columns * w)), 120 // w))
+    return _framed(_mosaic(_enlarge(pictures, h * scale, w * scale), columns, gap=2), _PAD, {}, title)
 
 
 def tile(images: ArrayLike, columns: int) -> np.ndarray:
@@ -81,6 +63,21 @@ def tile(images: ArrayLike, columns: int) -> np.ndarray:
     if columns < 1 or not len(pictures):
         raise ValueError(f"tile needs at least one image and one column, got shape {pictures.shape}, columns {columns}")
     return _mosaic(pictures, columns, gap=1)
+
+
+def _framed(canvas: np.ndarray, left: int, labels: Mapping[float, str], title: str | None) -> Figure:
+    """A figure of just this size around uint8 pixels (H, W, 3): labels by their height on the left, a title above."""
+    height, width = canvas.shape[:2]
+    size = np.array([left + width + _PAD, _PAD + height + (46 if title else _PAD)])
+    figure = figures.Figure(figsize=tuple(size / DPI), dpi=DPI)
+    axes = figure.add_axes((left / size[0], _PAD / size[1], width / size[0], height / size[1]))
+    axes.imshow(canvas, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+    for middle, label in labels.items():
+        axes.text(-14, middle, label, size=10, color=INK, ha="right", va="center", linespacing=1.3)
+    if title:
+        axes.text(0, -12, title, size=11, color=INK, weight="bold", ha="left", va="bottom")
+    return figure
 
 
 def _to_rgb(images: ArrayLike) -> np.ndarray:

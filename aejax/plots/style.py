@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # `--help` need not pay for them.
@@ -42,6 +43,13 @@ CLASS_COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"),
     *("#56b4e9", "#24292f", "#7a2a8f", "#e3d21b", "#8c6d4a"),
 )
+
+
+def plain(axes: Axes) -> None:
+    """Two spines of four, and ticks that stay in the background."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=9, color=FAINT)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -51,6 +51,15 @@ def over_images(
     return run
 
 
+def drawn(
+    generate: Callable[[Any, Array, int], Array], state: Any, root: Array, count: int, block: int = 1000
+) -> np.ndarray:
+    """`count` rows of what `generate(state, key, n)` draws, by blocks of one size, each from a key of its own."""
+    draw = jax.jit(generate, static_argnums=2)
+    blocks = [np.asarray(draw(state, rng.stream(root, "block", i), block)) for i in range(-(-count // block))]
+    return np.concatenate(blocks)[:count]
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(function: Callable[[Any, Any, Array], Tree], state: Any, images: Tree, key: Array) -> Tree:
     return function(state, inputs(images), key)

@@ -93,8 +93,13 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes a JSON file, whole or not at all."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
     partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(json.dumps(values, indent=2) + "\n")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
