@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import Array
 
-from aejax.training.batches import over_images
+from aejax.training.batches import drawn, over_images
 from aejax.training.devices import make_mesh
 
 BATCH = 8
@@ -79,3 +79,14 @@ def test_nothing_to_apply_it_to_is_an_error() -> None:
     apply = over_images(lambda state, images, key: images, make_mesh(1, 4), batch_size=4)
     with pytest.raises(ValueError, match="no images"):
         apply(None, np.zeros((0, 2, 2, 1), np.uint8))
+
+
+def test_what_is_drawn_in_blocks_is_cut_to_length_and_differs_from_block_to_block() -> None:
+    def generate(state: Array, key: Array, n: int) -> Array:
+        return state + jax.random.normal(key, (n, 2))
+
+    rows = drawn(generate, jnp.float32(100), jax.random.key(0), 7, block=3)
+    assert rows.shape == (7, 2)
+    assert len(set(rows[:, 0].tolist())) == 7
+    assert abs(rows.mean() - 100) < 2
+    np.testing.assert_array_equal(drawn(generate, jnp.float32(100), jax.random.key(0), 3, block=3), rows[:3])
