@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "learning_rate": 2e-3,
     "latents": 20,
     "binarization": "none",
+    "hold_out": True,
 }
 
 
@@ -47,7 +48,7 @@ def main(config: Config) -> None:
     )
     config = with_defaults(config, DEFAULTS, name)
     assert config.learning_rate
-    data = load_splits(config)
+    data = load_splits(config, hold_out=bool(config.hold_out))
     model = build(data.train.images.shape[1:], latents)
     variational_report.train_and_judge(config, "conv_vae", model, optax.adam(config.learning_rate), data)
 

@@ -59,18 +59,39 @@ def burda_schedule(rate: float, steps_per_epoch: int) -> optax.Schedule:
 
 RECIPES = {
     "lesson": Recipe(
-        {"epochs": 30, "batch_size": 256, "learning_rate": 1e-3, "latents": 2, "binarization": "none"},
+        {
+            "epochs": 30,
+            "batch_size": 256,
+            "learning_rate": 1e-3,
+            "latents": 2,
+            "binarization": "none",
+            "hold_out": True,
+        },
         hidden=(512,),
         optimizer=torch_rmsprop,
         pixels=pixels.SQUARED_ERROR_OF_SIGMOID,
     ),
     "flax": Recipe(
-        {"epochs": 20, "batch_size": 128, "learning_rate": 1e-3, "latents": 20, "binarization": "static"},
+        {
+            "epochs": 20,
+            "batch_size": 128,
+            "learning_rate": 1e-3,
+            "latents": 20,
+            "binarization": "static",
+            "hold_out": False,
+        },
         hidden=(500,),
         optimizer=optax.adam,
     ),
     "iwae": Recipe(
-        {"epochs": 3280, "batch_size": 20, "learning_rate": 1e-3, "latents": 50, "binarization": "dynamic"},
+        {
+            "epochs": 3280,
+            "batch_size": 20,
+            "learning_rate": 1e-3,
+            "latents": 50,
+            "binarization": "dynamic",
+            "hold_out": False,
+        },
         hidden=(200, 200),
         optimizer=lambda rate: optax.adam(rate, eps=1e-4),
         activation=nn.tanh,
@@ -112,7 +133,7 @@ def main(config: Config) -> None:
     assert config.latents
     if config.log_variance_as_log_std and config.objective == "dreg":
         raise UserError("--log-variance-as-log-std has no meaning with --objective dreg: choose another objective")
-    data = load_splits(config)
+    data = load_splits(config, hold_out=bool(config.hold_out))
 
     shape = data.train.images.shape[1:]
     likelihood = recipe.pixels if config.likelihood is None else LIKELIHOODS[config.likelihood]

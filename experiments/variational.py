@@ -40,6 +40,9 @@ class VariationalConfig(RunConfig):
     """dimensions of the latent space; None: the recipe's own"""
     seeds: int = at_least(1, 1)
     """trains the seeds --seed, --seed + 1, ... in one program; figures become mean and sd over them"""
+    hold_out: bool | None = None
+    """keep the last 10% of the train split to choose by; without, as in published figures, all of it is learnt from and
+    the test split is evaluated after each epoch. None: the recipe's"""
     binarization: Literal["none", "dynamic", "static"] | None = None
     """grey images as they are; drawn as 0 or 1 at every step; or drawn once, with a fixed key. None: the recipe's"""
     objective: Literal["elbo", "iwae", "dreg", "free_bits", "wae_mmd", "info_vae", "beta_tc"] = "elbo"
@@ -91,9 +94,10 @@ def binarized(config: VariationalConfig, data: Splits) -> Splits:
     key = rng.stream(rng.root_key(0), "static binarisation")
     splits = {
         name: dataclasses.replace(dataset, images=_drawn_once(dataset.images, rng.stream(key, name)))
-        for name, dataset in data._asdict().items()
+        for name, dataset in data.parts().items()
     }
-    return Splits(**splits)._replace(**({"train": data.train} if config.binarization == "dynamic" else {}))
+    train = data.train if config.binarization == "dynamic" else splits["train"]
+    return Splits(train, splits.get("held_out", splits["test"]), splits["test"])
 
 
 def _drawn_once(images: np.ndarray, key: Array) -> np.ndarray:
@@ -142,6 +146,7 @@ def train(config: VariationalConfig, run: Run, data: Splits, mesh: Mesh, model: 
     assert config.batch_size
     examples = data.test.one_per_class()
     reconstruct = each_seed(config, variational.reconstruct(model), mesh)
+    evaluated = "held_out" if config.hold_out else "test"
 
     def draw(states: TrainState, step: int) -> None:
         pictures = np.concatenate([as_float(examples), reconstruct(states, examples)[:, 0]])
@@ -154,7 +159,7 @@ def train(config: VariationalConfig, run: Run, data: Splits, mesh: Mesh, model: 
         epochs=config.epochs,
         seed=config.seed,
         seeds=config.seeds,
-        evaluations={"held_out": data.held_out.images},
+        evaluations={evaluated: data.parts()[evaluated].images},
         on_epoch=draw,
     )
 

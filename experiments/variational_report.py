@@ -53,7 +53,7 @@ def judge(
     """
     evaluate = each_seed(config, learner.evaluate, mesh)
     rows = {}
-    for split, dataset in data._asdict().items():
+    for split, dataset in data.parts().items():
         values = evaluate(states, dataset.images)
         rows[split] = mean_and_sd({name: v.mean(axis=0, dtype=np.float64) for name, v in values.items()})
     if config.nll_samples:

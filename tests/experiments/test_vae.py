@@ -113,6 +113,13 @@ def test_binarisation_leaves_to_training_what_is_drawn_at_every_step(kind: Any) 
         assert (drawn.train.images[:100] != drawn.test.images).any()
 
 
+@pytest.mark.parametrize("kind", ["none", "dynamic", "static"])
+def test_what_is_not_held_out_stays_the_test_split(kind: Any) -> None:
+    test = grey(100)
+    drawn = variational.binarized(Config(binarization=kind), Splits(grey(300), test, test))
+    assert drawn.parts().keys() == {"train", "test"}
+
+
 def test_what_has_no_meaning_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(vae, "--objective", "dreg", "--log-variance-as-log-std")
