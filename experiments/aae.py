@@ -105,7 +105,7 @@ def main(config: Config) -> None:
     kind = f"{config.encoder}{'-conv' if config.conv else ''}{f'-labels{config.labels}' if config.labels else ''}"
     name = f"{plain_name(config.dataset)}-{config.prior}{config.latents}-{kind}-seed{config.seed}"
     config = dataclasses.replace(config, name=config.name or (name if config.adversarial else f"{name}-plain"))
-    mesh = make_mesh(config.devices, config.batch_size)
+    mesh = make_mesh(config.devices, config.batch_size, dense=not config.conv)
     data = load_splits(config)
     model = build(config, data.train.images.shape[1:])
     examples = told(config, data.train)

@@ -64,7 +64,7 @@ def main(config: Config) -> None:
     kind = f"labels{config.labels}" if config.clusters is None else f"clusters{config.clusters}"
     name = config.name or f"{plain_name(config.dataset)}-{kind}-seed{config.seed}"
     config = dataclasses.replace(config, name=name)
-    mesh = make_mesh(config.devices, config.batch_size)
+    mesh = make_mesh(config.devices, config.batch_size, dense=True)
     data = load_splits(config)
     if data.train.labels is None or data.held_out.labels is None or data.test.labels is None:
         raise UserError(f"--dataset {config.dataset} has no labels to judge by: choose another")

@@ -34,11 +34,13 @@ class System(NamedTuple):
       method: image shape (height, width, channels) -> the method with its optimiser; UserError for other sizes.
       logits: image shape -> the network's answer without noise, (params, images) -> logits.
       noise: (key, images) -> what a step with this key draws, for PyTorch to take the same step.
+      dense: as of `make_mesh`.
     """
 
     method: Callable[[tuple[int, ...]], Method]
     logits: Callable[[tuple[int, ...]], Callable[[Any, Array], Array]]
     noise: Callable[[Array, Array], tuple[Array, ...]] = lambda key, images: ()
+    dense: bool = False
 
 
 def _reconstruction(
@@ -59,7 +61,7 @@ def _reconstruction(
 
 
 def _variational(
-    build: Callable[[tuple[int, ...]], Model], optimizer: Callable[[], optax.GradientTransformation]
+    build: Callable[[tuple[int, ...]], Model], optimizer: Callable[[], optax.GradientTransformation], **more: Any
 ) -> System:
     def logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
         model = build(image_shape)
@@ -68,7 +70,7 @@ def _variational(
     def noise(key: Array, images: Array) -> tuple[Array, ...]:
         return (jax.random.normal(key, (len(images), 1, 2))[:, 0],)
 
-    return System(lambda shape: variational.vae(build(shape), optimizer()), logits, noise)
+    return System(lambda shape: variational.vae(build(shape), optimizer()), logits, noise, **more)
 
 
 def _dense_vae(image_shape: tuple[int, ...]) -> Model:
@@ -104,15 +106,16 @@ SYSTEMS = {
         noise=lambda key, images: (jax.random.normal(key, images.shape),),
     ),
     "super_resolver": _reconstruction((16, 8), _half, lambda images: _half(rng.root_key(0), images)),
-    "vae": _variational(_dense_vae, lambda: vae.torch_rmsprop(1e-3)),
+    "vae": _variational(_dense_vae, lambda: vae.torch_rmsprop(1e-3), dense=True),
     "conv_vae": _variational(lambda shape: conv_vae.build(shape, 2), lambda: optax.adam(1e-3)),
-    "aae": System(lambda shape: adversarial.aae(*_adversarial(shape)), _adversarial_logits, _prior_samples),
+    "aae": System(lambda shape: adversarial.aae(*_adversarial(shape)), _adversarial_logits, _prior_samples, dense=True),
 }
 
 
 def load_feed(spec: Mapping[str, Any]) -> Feed:
-    """The feed of spec["images"] (an .npy file), "batch_size" and "devices"; UserError as of `device_feed`."""
-    return device_feed(np.load(spec["images"]), spec["batch_size"], make_mesh(spec["devices"], spec["batch_size"]))
+    """The feed of spec["images"], an .npy file, with its "batch_size", "devices" and "system"; UserError as `device_feed`."""
+    mesh = make_mesh(spec["devices"], spec["batch_size"], dense=SYSTEMS[spec["system"]].dense)
+    return device_feed(np.load(spec["images"]), spec["batch_size"], mesh)
 
 
 def build(spec: Mapping[str, Any]) -> Contender:

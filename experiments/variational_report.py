@@ -12,6 +12,7 @@ from aejax.evaluation.likelihood import active_units, importance_sampled_nll
 from aejax.methods import variational
 from aejax.methods.method import Method, TrainState
 from aejax.methods.variational import Model
+from aejax.nn.dense import DenseDecoder
 from aejax.training.batches import drawn
 from aejax.training.devices import make_mesh
 from aejax.training.report import Table
@@ -27,7 +28,7 @@ def train_and_judge(
     """The run of an experiment, from its training to its table: `grey` are the images before any binarisation."""
     assert config.batch_size
     assert config.latents
-    mesh = make_mesh(config.devices, config.batch_size)
+    mesh = make_mesh(config.devices, config.batch_size, dense=isinstance(model.decoder, DenseDecoder))
     data = binarized(config, grey)
     learner = method(config, model, optimizer, len(data.train.images), config.latents)
     with open_run(config, experiment) as run:

@@ -38,7 +38,8 @@ class RunConfig:
     seed: int = at_least(0, 0)
     """root of all randomness: initialisation, shuffling, noise"""
     devices: int = at_least(0, 0)
-    """devices to split each batch over; 0: all GPUs or TPU cores, or one device per CPU core"""
+    """devices to split each batch over; 0: all GPUs or TPU cores; on a CPU one per core for convolutional networks, and
+    one for dense ones, whose products use all cores"""
     data_dir: Path | None = None
     """the tensorflow-datasets folder; None: $TFDS_DATA_DIR or ~/tensorflow_datasets"""
     raw_dir: Path | None = None

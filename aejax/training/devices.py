@@ -13,13 +13,15 @@ from aejax.errors import UserError
 _IMAGES_PER_CPU_DEVICE = 64
 
 
-def make_mesh(devices: int, batch_size: int) -> Mesh:
+def make_mesh(devices: int, batch_size: int, *, dense: bool = False) -> Mesh:
     """A mesh of this machine's devices along the axis "data", over which batches are split.
 
     Args:
       devices: how many to use. 0 chooses: all GPUs or TPU cores, or on a CPU one device per core, as long as they
         divide the batch and each gets at least 64 images of it.
       batch_size: images per step over all devices.
+      dense: the network's time goes into products large enough for XLA to spread each of them over a CPU's cores. One
+        device is then the faster choice there, as several would each hold and update a copy of the large params.
 
     Raises:
       UserError: if there are not as many devices, or they do not divide the batch.
@@ -34,6 +36,8 @@ def make_mesh(devices: int, batch_size: int) -> Mesh:
     if devices and batch_size % devices:
         raise UserError(f"--batch-size {batch_size} cannot be split over --devices {devices}: change one of the two")
     if not devices:
-        most = min(cores, batch_size // _IMAGES_PER_CPU_DEVICE) if local[0].platform == "cpu" else len(local)
+        most = len(local)
+        if local[0].platform == "cpu":
+            most = 1 if dense else min(cores, batch_size // _IMAGES_PER_CPU_DEVICE)
         devices = max(n for n in range(1, max(1, most) + 1) if batch_size % n == 0)
     return Mesh(np.array(local[:devices]), ("data",))

@@ -27,6 +27,12 @@ def test_cpu_cores_are_taken_as_they_divide_the_batch_and_get_64_images_each(bat
 
 
 @pytest.mark.usefixtures("_four_cores")
+def test_dense_networks_take_one_cpu_device_unless_asked_for_more() -> None:
+    assert make_mesh(0, 256, dense=True).size == 1
+    assert make_mesh(2, 256, dense=True).size == 2
+
+
+@pytest.mark.usefixtures("_four_cores")
 @pytest.mark.parametrize(("batch", "devices"), [(1, 1), (4, 4), (6, 6), (16, 8), (7, 7), (11, 1)])
 def test_accelerators_are_all_taken_as_they_divide_the_batch(
     batch: int, devices: int, monkeypatch: pytest.MonkeyPatch
