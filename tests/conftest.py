@@ -1,10 +1,21 @@
 """Eight CPU devices for every test, quick compilation, and a cache that is not the user's."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
-# LLVM's optimisation takes most of the suite's time and changes no result; the variable reaches child processes too.
+# LLVM's optimisation and XLA's fusion emitters would take most of the suite's time, and no test is about the speed of
+# what they compile. The variables reach pytest-xdist's workers and child processes too.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+FLAGS = os.environ.get("XLA_FLAGS", "")
+QUICK = "--xla_cpu_use_fusion_emitters=false"
+if QUICK not in FLAGS:
+    # XLA ends a process whose flags it does not know, as a future version may not know this one.
+    variables = {**os.environ, "XLA_FLAGS": f"{FLAGS} {QUICK}".lstrip()}
+    client = [sys.executable, "-c", "from jaxlib import xla_client; xla_client.make_cpu_client()"]
+    if not subprocess.run(client, env=variables, capture_output=True).returncode:
+        os.environ["XLA_FLAGS"] = variables["XLA_FLAGS"]
 
 import jax
 import pytest
