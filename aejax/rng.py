@@ -7,6 +7,7 @@ a key and the randomness of step N depends on (seed, N) alone: a resumed run dra
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -28,4 +29,4 @@ def words(root: Array) -> np.ndarray:
 
 def from_words(words: np.ndarray) -> Array:
     """The root key of `words`."""
-    return jax.random.wrap_key_data(words)
+    return jax.random.wrap_key_data(jnp.asarray(words))

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from aejax import corruptions, priors, rng
 from aejax.corruptions import Corruption
-from aejax.data.feeds import Feed, device_feed
+from aejax.data.feeds import DeviceFeed, device_feed
 from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
 from aejax.methods.variational import Model
@@ -112,8 +112,8 @@ SYSTEMS = {
 }
 
 
-def load_feed(spec: Mapping[str, Any]) -> Feed:
-    """The feed of spec["images"], an .npy file, with its "batch_size", "devices" and "system"; UserError as `device_feed`."""
+def load_feed(spec: Mapping[str, Any]) -> DeviceFeed:
+    """The feed of spec["images"], an .npy file, "batch_size", "devices" and "system"; raises as `device_feed`."""
     mesh = make_mesh(spec["devices"], spec["batch_size"], dense=SYSTEMS[spec["system"]].dense)
     return device_feed(np.load(spec["images"]), spec["batch_size"], mesh)
 

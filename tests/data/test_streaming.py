@@ -125,5 +125,5 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, mnist: dict[str, np.nda
 def test_batches_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="--batch-size 44 is more than the 43 training images"):
         streaming_feed(IMAGES, 44, mesh_of(1))
-    with pytest.raises(UserError, match="--batch-size 9 .* 2 devices"):
+    with pytest.raises(UserError, match=r"--batch-size 9 .* 2 devices"):
         streaming_feed(IMAGES, 9, mesh_of(2))
