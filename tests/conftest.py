@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 # LLVM's optimisation takes most of the suite's time and changes no result; the variable reaches child processes too.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # so that no test depends on what another has compiled
 
 import jax
 import pytest

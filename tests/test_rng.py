@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax.rng import root_key, stream
+from aejax.rng import from_words, root_key, stream, words
 
 NAMES = ("initialisation", "shuffle", "step", "noise", "evaluation", "batch", "on", "no", "")
 
@@ -72,8 +72,8 @@ def test_the_derivation_never_changes() -> None:
 
 
 def test_a_key_is_the_same_in_another_process() -> None:
-    roots = jax.numpy.stack([rng.root_key(seed) for seed in (0, 2**31)])
+    roots = jax.numpy.stack([root_key(seed) for seed in (0, 2**31)])
     for root in (roots, roots[1]):
-        words = rng.words(root)
-        assert (words.dtype, words.shape) == (np.uint32, (*root.shape, 2))
-        assert (rng.from_words(words) == root).all()
+        sent = words(root)
+        assert (sent.dtype, sent.shape) == (np.uint32, (*root.shape, 2))
+        assert (from_words(sent) == root).all()
