@@ -11,6 +11,7 @@ from typing import TypeVar
 import tyro
 
 from aejax.errors import UserError
+from aejax.training.compilation import keep_programs
 from aejax.training.interruption import Interrupted
 from aejax.training.loop import NonFiniteError
 
@@ -24,7 +25,9 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
     but 0 with one line on stderr and no traceback, which is kept for bugs.
     """
     try:
-        main(parse(config_class))
+        config = parse(config_class)
+        keep_programs()
+        main(config)
     except UserError as error:
         _exit(f"error: {error}", 2)
     except NonFiniteError as error:

@@ -7,6 +7,8 @@ a key and the randomness of step N depends on (seed, N) alone: a resumed run dra
 import zlib
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
@@ -18,3 +20,13 @@ def root_key(seed: int) -> Array:
 def stream(root: Array, name: str, step: int | Array = 0) -> Array:
     """The key of the stream `name` ("noise", "shuffle", "initialisation", ...) at `step`, which may be traced."""
     return jax.random.fold_in(jax.random.fold_in(root, zlib.crc32(name.encode())), step)
+
+
+def words(root: Array) -> np.ndarray:
+    """A root key as uint32 words (..., 2), which another process can be sent; `from_words` makes the key of them."""
+    return np.asarray(jax.random.key_data(root))
+
+
+def from_words(words: np.ndarray) -> Array:
+    """The root key of `words`."""
+    return jax.random.wrap_key_data(jnp.asarray(words))

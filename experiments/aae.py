@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from aejax import cli, plots, priors, rng
 from aejax.data.datasets import Dataset
-from aejax.data.feeds import as_float, device_feed
+from aejax.data.feeds import as_float
 from aejax.errors import UserError
 from aejax.evaluation import parzen, prior_match
 from aejax.methods import adversarial, games
@@ -42,7 +42,7 @@ from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import Run, open_run
-from aejax.training.splits import Splits, load_splits
+from aejax.training.splits import Splits, load_splits, open_feed
 
 HIDDEN = (1000, 1000, 1000)  # of the encoder; the decoder is its mirror
 DISCRIMINATOR = (500, 500, 500, 500)
@@ -178,7 +178,7 @@ def train(
     game = games.wgan_gp() if config.critic == "wgan_gp" else games.gan(config.r1)
     return fit(
         adversarial.aae(model, optimizers, game, adversarial=config.adversarial),
-        device_feed(examples, config.batch_size, mesh),
+        open_feed(config, examples, config.batch_size, mesh),
         run,
         epochs=config.epochs,
         seed=config.seed,

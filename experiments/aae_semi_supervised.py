@@ -16,7 +16,6 @@ from jax.sharding import Mesh
 
 from aejax import cli, corruptions, plots, rng
 from aejax.data.datasets import Dataset
-from aejax.data.feeds import device_feed
 from aejax.errors import UserError
 from aejax.methods import semi_supervised
 from aejax.methods.semi_supervised import Examples, Model, Optimizers, SemiSupervisedState
@@ -28,7 +27,7 @@ from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import Run, open_run
-from aejax.training.splits import Splits, load_splits
+from aejax.training.splits import Splits, load_splits, open_feed
 
 HIDDEN = (1000, 1000)  # of every network
 STYLES = 10  # columns of the figure: styles shared by all classes
@@ -91,7 +90,7 @@ def main(config: Config) -> None:
     with open_run(config, "aae_semi_supervised") as run:
         state = fit(
             method,
-            device_feed(examples, config.batch_size, mesh),
+            open_feed(config, examples, config.batch_size, mesh),
             run,
             epochs=config.epochs,
             seed=config.seed,

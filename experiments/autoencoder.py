@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from aejax import cli, plots
-from aejax.data.feeds import as_float, device_feed
+from aejax.data.feeds import as_float
 from aejax.evaluation import image_quality
 from aejax.methods import reconstruction
 from aejax.methods.method import TrainState
@@ -23,7 +23,7 @@ from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import open_run
-from aejax.training.splits import load_splits
+from aejax.training.splits import load_splits, open_feed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def main(config: Config) -> None:
 
     network = ConvAutoencoder(channels)
     method = reconstruction.autoencoder(network, optax.adam(config.learning_rate))
-    feed = device_feed(data.train.images, config.batch_size, mesh)
+    feed = open_feed(config, data.train.images, config.batch_size, mesh)
     evaluate = over_images(method.evaluate, mesh)
     reconstruct = over_images(reconstruction.reconstruct(network), mesh)
     examples = data.test.one_per_class()

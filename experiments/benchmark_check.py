@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from aejax import rng
-from aejax.data.feeds import Feed, as_float
+from aejax.data.feeds import DeviceFeed, as_float
 from experiments import benchmark_jax, benchmark_torch
 
 TOLERANCE = 1e-4
@@ -58,7 +58,7 @@ def build(spec: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def ours(spec: Mapping[str, Any], feed: Feed) -> tuple[Any, tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+def ours(spec: Mapping[str, Any], feed: DeviceFeed) -> tuple[Any, tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
     """Initial params, the noise of a step on the first batch, and its logits before and after that step."""
     system, images, key = benchmark_jax.SYSTEMS[spec["system"]], _first_batch(feed), rng.root_key(spec["seed"])
     method, apply = system.method(feed.image_shape), jax.jit(system.logits(feed.image_shape))
@@ -90,5 +90,5 @@ def _as_tensor(array: np.ndarray) -> torch.Tensor:
     return tensor.permute(0, 3, 1, 2) if array.ndim == 4 else tensor
 
 
-def _first_batch(feed: Feed) -> np.ndarray:
+def _first_batch(feed: DeviceFeed) -> np.ndarray:
     return as_float(np.asarray(feed.images[: feed.batch_size]))

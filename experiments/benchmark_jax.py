@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import optax
 from jax import Array
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import corruptions, priors, rng
 from aejax.corruptions import Corruption
-from aejax.data.feeds import Feed, device_feed
+from aejax.data.feeds import DeviceFeed, device_feed
 from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
 from aejax.methods.variational import Model
@@ -112,8 +112,8 @@ SYSTEMS = {
 }
 
 
-def load_feed(spec: Mapping[str, Any]) -> Feed:
-    """The feed of spec["images"], an .npy file, with its "batch_size", "devices" and "system"; UserError as `device_feed`."""
+def load_feed(spec: Mapping[str, Any]) -> DeviceFeed:
+    """The feed of spec["images"], an .npy file, "batch_size", "devices" and "system"; raises as `device_feed`."""
     mesh = make_mesh(spec["devices"], spec["batch_size"], dense=SYSTEMS[spec["system"]].dense)
     return device_feed(np.load(spec["images"]), spec["batch_size"], mesh)
 
@@ -140,7 +140,12 @@ def build(spec: Mapping[str, Any]) -> Contender:
         if int(progress.failed) >= 0:
             raise FloatingPointError(f"a metric was NaN or infinite at step {int(progress.failed)}")
 
-    device = feed.mesh.devices.flat[0]
-    kind = device.platform if device.platform == "cpu" else device.device_kind
-    memory = None if device.platform == "cpu" else lambda: int(device.memory_stats()["peak_bytes_in_use"])
-    return Contender(block, f"{feed.mesh.size} x {kind}", memory)
+    return Contender(block, *device_of(feed.mesh))
+
+
+def device_of(mesh: Mesh) -> tuple[str, Callable[[], int] | None]:
+    """The `device` and `device_memory` of a contender on this mesh."""
+    device = mesh.devices.flat[0]
+    if device.platform == "cpu":
+        return f"{mesh.size} x cpu", None
+    return f"{mesh.size} x {device.device_kind}", lambda: int(device.memory_stats()["peak_bytes_in_use"])

@@ -19,7 +19,7 @@ import optax
 from jax import Array
 
 from aejax import cli, latent_page, plots, rng
-from aejax.data.feeds import as_float, device_feed
+from aejax.data.feeds import as_float
 from aejax.errors import UserError
 from aejax.evaluation import classifier
 from aejax.evaluation.classifier import Classifier
@@ -32,7 +32,7 @@ from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run, write_text
-from aejax.training.splits import Splits, load_splits
+from aejax.training.splits import Splits, load_splits, open_feed
 from experiments import conv_vae
 
 GRID = 20  # pictures along each side of the plane
@@ -159,7 +159,7 @@ def train(
     with open_run(config, "latent_space") as run:
         state = fit(
             method,
-            device_feed(data.train.images, config.batch_size, mesh),
+            open_feed(config, data.train.images, config.batch_size, mesh),
             run,
             epochs=config.epochs,
             seed=config.seed,

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from aejax import plots
 from aejax.corruptions import Corruption
-from aejax.data.feeds import as_float, device_feed
+from aejax.data.feeds import as_float
 from aejax.evaluation import image_quality
 from aejax.methods import reconstruction
 from aejax.methods.method import TrainState
@@ -23,7 +23,7 @@ from aejax.training.config import RunConfig, above, at_least
 from aejax.training.loop import fit
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import Run
-from aejax.training.splits import Splits
+from aejax.training.splits import Splits, open_feed
 
 _BLOCK = 5000  # images whose quality is computed at once, which bounds the memory
 
@@ -74,7 +74,7 @@ def train(
     assert config.epochs
     assert config.batch_size
     assert config.learning_rate
-    feed = device_feed(data.train.images, config.batch_size, mesh)
+    feed = open_feed(config, data.train.images, config.batch_size, mesh)
     steps = config.epochs * feed.steps_per_epoch
     rate: optax.ScalarOrSchedule = config.learning_rate
     match config.schedule:

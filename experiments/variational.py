@@ -12,7 +12,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from aejax import corruptions, divergences, plots, rng
-from aejax.data.feeds import as_float, device_feed
+from aejax.data.feeds import as_float
 from aejax.errors import UserError
 from aejax.methods import objectives, variational
 from aejax.methods.method import Method, TrainState
@@ -23,7 +23,7 @@ from aejax.training.config import RunConfig, above, at_least
 from aejax.training.loop import fit
 from aejax.training.runs import Run
 from aejax.training.seeds import over_seeds
-from aejax.training.splits import Splits
+from aejax.training.splits import Splits, open_feed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,7 @@ def train(config: VariationalConfig, run: Run, data: Splits, mesh: Mesh, model: 
 
     return fit(
         learner,
-        device_feed(data.train.images, config.batch_size, mesh),
+        open_feed(config, data.train.images, config.batch_size, mesh),
         run,
         epochs=config.epochs,
         seed=config.seed,

@@ -16,6 +16,7 @@ if QUICK not in FLAGS:
     client = [sys.executable, "-c", "from jaxlib import xla_client; xla_client.make_cpu_client()"]
     if not subprocess.run(client, env=variables, capture_output=True).returncode:
         os.environ["XLA_FLAGS"] = variables["XLA_FLAGS"]
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # so that no test depends on what another has compiled
 
 import jax
 import pytest

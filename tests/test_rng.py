@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax.rng import root_key, stream
+from aejax.rng import from_words, root_key, stream, words
 
 NAMES = ("initialisation", "shuffle", "step", "noise", "evaluation", "batch", "on", "no", "")
 
@@ -69,3 +69,11 @@ def test_the_derivation_never_changes() -> None:
     # Otherwise a run begun with an older version would resume with other randomness, and say nothing.
     assert data(stream(root_key(0), "shuffle", 7)) == (1418878865, 223392503)
     assert data(stream(root_key(2**31 - 1), "step", 123456)) == (1327221684, 1432193254)
+
+
+def test_a_key_is_the_same_in_another_process() -> None:
+    roots = jax.numpy.stack([root_key(seed) for seed in (0, 2**31)])
+    for root in (roots, roots[1]):
+        sent = words(root)
+        assert (sent.dtype, sent.shape) == (np.uint32, (*root.shape, 2))
+        assert (from_words(sent) == root).all()

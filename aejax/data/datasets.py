@@ -1,10 +1,12 @@
 """Image datasets by name: `load("mnist", "train[90%:]")`."""
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -16,12 +18,12 @@ from aejax.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images with their labels, in memory or mapped from the cache; read-only.
+    """Images with their labels, in memory, mapped from the cache or decoded at each use; read-only.
 
     Attributes:
       name: as given to `load`.
       split: as given to `load`.
-      images: uint8 (n, height, width, channels), C-contiguous.
+      images: uint8 (n, height, width, channels), C-contiguous; or `records.StoredImages`, which are indexed alike.
       labels: int32 (n,), or None for a dataset without labels.
     """
 
@@ -45,6 +47,7 @@ class Dataset:
 class _Source:
     shard_lengths: Mapping[str, Sequence[int]]
     read: Callable[[str], Arrays]
+    prepared: records.Prepared | None = None
 
 
 def load(
@@ -53,6 +56,7 @@ def load(
     data_dir: str | Path | None = None,
     raw_dir: str | Path | None = None,
     image_size: int | None = None,
+    most_bytes: int | None = None,
 ) -> Dataset:
     """Loads a dataset, preparing it first where that is needed and possible.
 
@@ -65,6 +69,8 @@ def load(
       raw_dir: a folder with the dataset's official raw files, used where the dataset must be prepared.
       image_size: resizes every image to this many pixels square, antialiased; None keeps the dataset's own size (28 for
         "digits").
+      most_bytes: images of a dataset that is prepared on the disk stay there if those of the splits named, decoded
+        whole, would take more than this; None: everything is decoded.
 
     Returns:
       The examples in the dataset's stored order.
@@ -77,6 +83,8 @@ def load(
         raise UserError(f"the image size must be at least 1 pixel, not {image_size}")
     source = _source(name, data_dir, raw_dir, image_size)
     ranges = splits.resolve(split, source.shard_lengths)
+    if source.prepared and most_bytes is not None and _bytes(source, ranges, image_size) > most_bytes:
+        return _on_disk(name, split, source.prepared, ranges, image_size)
     wholes = {part: source.read(part) for part in {r.name for r in ranges}}
     images = _join([wholes[r.name][0][r.start : r.stop] for r in ranges])
     labelled = all(labels is not None for _, labels in wholes.values())
@@ -107,7 +115,33 @@ def _source(name: str, data_dir: str | Path | None, raw_dir: str | Path | None, 
                 f"prepared in {root} ({there})"
             )
         prepared = preparation.prepare(name, root, None if raw_dir is None else Path(raw_dir).expanduser())
-    return _Source(prepared.shard_lengths, lambda part: _read_prepared(prepared, part, image_size))
+    return _Source(prepared.shard_lengths, lambda part: _read_prepared(prepared, part, image_size), prepared)
+
+
+def _bytes(source: _Source, ranges: Sequence[splits.Range], image_size: int | None) -> float:
+    """What the images of the whole splits that the ranges are of would take; 0.5 where their sizes differ."""
+    assert source.prepared
+    shape = source.prepared.image_shape(image_size)
+    count = sum(sum(source.shard_lengths[name]) for name in {r.name for r in ranges})
+    return count * math.prod(shape) if shape else 0.5
+
+
+def _on_disk(
+    name: str, split: str, prepared: records.Prepared, ranges: Sequence[splits.Range], image_size: int | None
+) -> Dataset:
+    images = records.StoredImages(prepared, ranges, image_size)
+    wholes = {part: _stored_labels(prepared, part) for part in {r.name for r in ranges}}
+    parts = [labels[r.start : r.stop] for r in ranges if (labels := wholes[r.name]) is not None]
+    return Dataset(name, split, cast(np.ndarray, images), _join(parts) if len(parts) == len(ranges) else None)
+
+
+def _stored_labels(prepared: records.Prepared, split: str) -> np.ndarray | None:
+    key = {
+        "name": f"{prepared.name}-{split}-labels",
+        "folder": str(prepared.folder),
+        "files": prepared.fingerprint(),
+    }
+    return cached(key, lambda: (np.empty(0, np.uint8), records.class_labels(prepared, split)))[1]
 
 
 def _read_prepared(prepared: records.Prepared, split: str, image_size: int | None) -> Arrays:

@@ -1,6 +1,7 @@
 """Batches for training: a feed says which images step N sees, as a pure function of (seed, N)."""
 
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Generator
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,57 @@ Tree = Any
 Pixels = TypeVar("Pixels", Array, np.ndarray)
 
 
-class Feed(NamedTuple):
+class Block(NamedTuple):
+    """Images on the devices that the compiled steps can go on with.
+
+    Attributes:
+      images: as the feed's `batch` takes them.
+      order: where in them a step's images are, as `batch` takes it.
+      stop: the step of the run, counted over all epochs, that needs the next block.
+    """
+
+    images: Tree
+    order: Order
+    stop: int
+
+
+class Feed(Protocol):
+    """What training asks of a feed. Steps are counted over all epochs; both feeds show step N the same images."""
+
+    @property
+    def batch_size(self) -> int:
+        """Rows per step over all devices."""
+
+    @property
+    def mesh(self) -> Mesh:
+        """The devices, along the axis "data"."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch; the last incomplete one is left out."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(height, width, channels)."""
+
+    @property
+    def seed_axes(self) -> tuple[int | None, int | None]:
+        """The axis of a block's images and of its order that several seeds have, each its own; None: they share it."""
+
+    def blocks(self, root: Array, first: int, last: int) -> Generator[Block]:
+        """The blocks for the steps `first` ... `last - 1`, in order.
+
+        `root` is the key of a run, or of several, (seeds,), whose images have the axis `seed_axes`. To be closed.
+        """
+
+    def batch(self, images: Tree, order: Order, step: Array) -> Tree:
+        """Step `step` of the run from a block, as `inputs` gives it: batch_size rows, split over the mesh. Traced."""
+
+    def zeros(self) -> Tree:
+        """What a batch looks like. Traced."""
+
+
+class DeviceFeed(NamedTuple):
     """A whole dataset on the devices, shuffled anew in each epoch; the last incomplete batch of an epoch is left out.
 
     Attributes:
@@ -39,36 +90,60 @@ class Feed(NamedTuple):
         """Of the tree's first array."""
         return jax.tree.leaves(self.images)[0].shape[1:]
 
-    def order(self, root: Array, epoch: Array) -> Order:
-        """The epoch's order, which `batch` reads: int32 (steps_per_epoch, batch_size). Traced."""
-        permutation = jax.random.permutation(rng.stream(root, "shuffle", epoch), rows_of(self.images))
-        return permutation[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, -1)
+    @property
+    def seed_axes(self) -> tuple[int | None, int | None]:
+        return None, 0
 
-    def batch(self, images: Tree, order: Order, index: Array) -> Tree:
-        """Step `index` of the epoch, as `inputs` gives it: batch_size rows, split over the mesh.
+    def order(self, root: Array, epoch: int | Array) -> Array:
+        """The epoch's order, which `batch` reads: int32 ([seeds,] steps_per_epoch, batch_size). Traced."""
+        return shuffled(root, epoch, rows_of(self.images), self.batch_size)
 
-        `images` is the feed's own field, passed as an argument so that no compiled program holds it as a constant.
-        """
+    def blocks(self, root: Array, first: int, last: int) -> Generator[Block]:
+        """One block per epoch."""
+        order_of = jax.jit(self.order, out_shardings=NamedSharding(self.mesh, PartitionSpec()))
+        for epoch in range(first // self.steps_per_epoch, -(-last // self.steps_per_epoch)):
+            yield Block(self.images, order_of(root, epoch), (epoch + 1) * self.steps_per_epoch)
+
+    def batch(self, images: Tree, order: Order, step: Array) -> Tree:
+        """`images` is the feed's own field; as an argument, no compiled program holds it as a constant."""
         split = NamedSharding(self.mesh, PartitionSpec("data"))
-        rows = jax.lax.with_sharding_constraint(order[index], split)
+        rows = jax.lax.with_sharding_constraint(order[step % self.steps_per_epoch], split)
         return inputs(jax.tree.map(lambda array: array[rows], images))
 
     def zeros(self) -> Tree:
-        """What a batch looks like."""
-        return inputs(jax.tree.map(lambda a: jnp.zeros((self.batch_size, *a.shape[1:]), a.dtype), self.images))
+        return zeros_like_batch(self.images, self.batch_size)
 
 
-def device_feed(images: Tree, batch_size: int, mesh: Mesh) -> Feed:
+def device_feed(images: Tree, batch_size: int, mesh: Mesh) -> DeviceFeed:
     """Puts uint8 images (n, height, width, channels), or a tree of arrays with n rows, on the mesh's devices.
 
     Raises:
       UserError: if there are fewer images than a batch holds, or the devices do not divide the batch.
     """
+    check_batch(images, batch_size, mesh)
+    return DeviceFeed(jax.device_put(images, NamedSharding(mesh, PartitionSpec())), batch_size, mesh)
+
+
+def check_batch(images: Tree, batch_size: int, mesh: Mesh) -> None:
+    """UserError if there are fewer images than a batch holds, or the devices do not divide the batch."""
     if batch_size > rows_of(images):
         raise UserError(f"--batch-size {batch_size} is more than the {rows_of(images)} training images: lower it")
     if batch_size % mesh.size:
         raise UserError(f"--batch-size {batch_size} cannot be split over {mesh.size} devices: change one of the two")
-    return Feed(jax.device_put(images, NamedSharding(mesh, PartitionSpec())), batch_size, mesh)
+
+
+def shuffled(root: Array, epoch: int | Array, rows: int, batch_size: int) -> Array:
+    """An epoch's order of `rows` images: int32 (steps, batch_size), or (seeds, ...) for roots (seeds,). Traced."""
+    if root.ndim:
+        return jax.vmap(lambda one: shuffled(one, epoch, rows, batch_size))(root)
+    steps = rows // batch_size
+    permutation = jax.random.permutation(rng.stream(root, "shuffle", epoch), rows)
+    return permutation[: steps * batch_size].reshape(steps, batch_size)
+
+
+def zeros_like_batch(tree: Tree, batch_size: int) -> Tree:
+    """What a batch of the tree's arrays looks like. Traced."""
+    return inputs(jax.tree.map(lambda a: jnp.zeros((batch_size, *a.shape[1:]), a.dtype), tree))
 
 
 def inputs(tree: Tree) -> Tree:

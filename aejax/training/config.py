@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from aejax.errors import UserError
 
@@ -28,7 +28,7 @@ class RunConfig:
       UserError: at construction, for a value out of bounds.
     """
 
-    PLACES: ClassVar[frozenset[str]] = frozenset({"devices", "data_dir", "raw_dir", "runs", "name"})
+    PLACES: ClassVar[frozenset[str]] = frozenset({"devices", "data_dir", "raw_dir", "runs", "name", "feed", "workers"})
     """Options that say where a run computes or keeps things, not what it computes: they may differ on resume."""
 
     dataset: str = "mnist"
@@ -40,6 +40,11 @@ class RunConfig:
     devices: int = at_least(0, 0)
     """devices to split each batch over; 0: all GPUs or TPU cores; on a CPU one per core for convolutional networks, and
     one for dense ones, whose products use all cores"""
+    feed: Literal["auto", "resident", "streaming"] = "auto"
+    """where training images are: resident, all on each device; streaming, read while it trains; auto: resident up to a
+    quarter of a device's memory. Both train alike"""
+    workers: int | None = at_least(0, None)
+    """processes that decode for the streaming feed, 0 for threads; None: one for each core but one, at most 16"""
     data_dir: Path | None = None
     """the tensorflow-datasets folder; None: $TFDS_DATA_DIR or ~/tensorflow_datasets"""
     raw_dir: Path | None = None

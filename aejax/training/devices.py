@@ -26,11 +26,7 @@ def make_mesh(devices: int, batch_size: int, *, dense: bool = False) -> Mesh:
     Raises:
       UserError: if there are not as many devices, or they do not divide the batch.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # Once something has used JAX, the devices are what they are.
-    with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", max(cores, devices))
-    local = jax.local_devices()
+    local = local_devices(devices)
     if devices > len(local):
         raise UserError(f"--devices {devices}: this machine has {len(local)} ({local[0].platform}); ask for fewer")
     if devices and batch_size % devices:
@@ -38,6 +34,28 @@ def make_mesh(devices: int, batch_size: int, *, dense: bool = False) -> Mesh:
     if not devices:
         most = len(local)
         if local[0].platform == "cpu":
-            most = 1 if dense else min(cores, batch_size // _IMAGES_PER_CPU_DEVICE)
+            most = 1 if dense else min(cores(), batch_size // _IMAGES_PER_CPU_DEVICE)
         devices = max(n for n in range(1, max(1, most) + 1) if batch_size % n == 0)
     return Mesh(np.array(local[:devices]), ("data",))
+
+
+def local_devices(devices: int = 0) -> list[jax.Device]:
+    """This machine's devices: GPUs, TPU cores, or on a CPU one for each core, or `devices` if that is more."""
+    # Once something has used JAX, the devices are what they are.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", max(cores(), devices))
+    return jax.local_devices()
+
+
+def device_memory(devices: int = 0) -> int:
+    """Bytes of memory of one device; on a CPU, its share of the machine's."""
+    local = local_devices(devices)
+    stats = local[0].memory_stats() if local[0].platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(local)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

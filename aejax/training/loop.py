@@ -1,5 +1,6 @@
 """The training loop: compiled chunks of steps, then evaluation and a checkpoint after each epoch."""
 
+import contextlib
 import functools
 import sys
 import time
@@ -79,10 +80,9 @@ def fit(
     """
     root = rng.root_key(seed) if seeds is None else roots(seed, seeds)
     replicated = NamedSharding(feed.mesh, PartitionSpec())
-    begin, order, evaluate_batch = functools.partial(start, method, feed), feed.order, method.evaluate
+    begin, evaluate_batch = functools.partial(start, method, feed), method.evaluate
     if seeds is not None:
         begin = over_seeds(begin, seeds, (0,))
-        order = over_seeds(order, seeds, (0, None))
         evaluate_batch = over_seeds(evaluate_batch, seeds, (0, None, None), out_axes=1)
     initial = jax.jit(begin, out_shardings=replicated, compiler_options=run_once(feed.mesh))
     step, progress = run.checkpoints.restore(_abstract(initial, root, replicated)) or (0, initial(root))
@@ -95,21 +95,24 @@ def fit(
         print(f"{run.path}: {what}, at step {step} of {last_step}", file=sys.stderr)
     if step >= last_step:
         return progress.state
-    order_of = jax.jit(order, out_shardings=replicated)
-    example = (progress, feed.images, order_of(root, 0), root, np.int32(0), np.int32(0))
+    blocks = feed.blocks(root, step, last_step)
+    block = next(blocks)
+    example = (progress, block.images, block.order, root, np.int32(0), np.int32(0))
     steps = compile_steps(method, feed, seeds).lower(*example).compile()
     evaluate = batches.over_images(evaluate_batch, feed.mesh)
     chunk = _FIRST_CHUNK
 
-    with tqdm(total=last_step, initial=step, unit="step") as bar:
+    with contextlib.closing(blocks), tqdm(total=last_step, initial=step, unit="step") as bar:
         while step < last_step:
             epoch = step // per_epoch
             end = (epoch + 1) * per_epoch
-            this_order = order_of(root, epoch)
             bar.set_description(f"epoch {epoch + 1}/{epochs}")
             while step < end and run.stop.signal_number is None:
-                count, began = min(chunk, end - step), time.perf_counter()
-                progress = steps(progress, feed.images, this_order, root, np.int32(step), np.int32(count))
+                began = time.perf_counter()
+                if step == block.stop:
+                    block = next(blocks)
+                count = min(chunk, end - step, block.stop - step)
+                progress = steps(progress, block.images, block.order, root, np.int32(step), np.int32(count))
                 failed = int(np.max(progress.failed))
                 seconds = time.perf_counter() - began
                 if failed >= 0:
@@ -154,17 +157,18 @@ def run_once(mesh: Mesh) -> dict[str, int] | None:
 
 
 def compile_steps(method: Method, feed: Feed, seeds: int | None = None) -> jax.stages.Wrapped:
-    """One program for any number of steps: (progress, feed.images, order, root, step, count) -> progress.
+    """One program for any number of steps: (progress, images, order, root, step, count) -> progress.
+
+    Images and order are those of a block of the feed.
 
     With `seeds`, progress, order and root have them as their first axis; all stop where one of them has to.
 
-    Takes steps `step` ... `step + count - 1`, which must lie in one epoch, whose order is `order`; stops early at a
-    step with a metric that is not finite. The progress passed in is donated: its memory holds the result.
+    Takes steps `step` ... `step + count - 1`, which must lie in one epoch and in that block; stops early at a step
+    with a metric that is not finite. The progress passed in is donated: its memory holds the result.
     """
 
     def steps(progress: Progress, images: Tree, order: Order, root: Array, step: Array, count: Array) -> Progress:
-        first = step % feed.steps_per_epoch
-        sums = jax.tree.map(lambda s: jnp.where(first == 0, 0, s), progress.sums)
+        sums = jax.tree.map(lambda s: jnp.where(step % feed.steps_per_epoch == 0, 0, s), progress.sums)
         # Nothing that differs between seeds may be in the loop's condition, or each step would select among carries.
         progress = Progress(progress.state, sums, jnp.int32(-1))
 
@@ -173,7 +177,7 @@ def compile_steps(method: Method, feed: Feed, seeds: int | None = None) -> jax.s
 
         def one(carry: tuple[Array, Progress]) -> tuple[Array, Progress]:
             i, (state, sums, _) = carry
-            batch = feed.batch(images, order, first + i)
+            batch = feed.batch(images, order, step + i)
             state, metrics = method.step(state, batch, rng.stream(root, "step", step + i))
             finite = all_finite(list(metrics.values()), seeds)
             sums = {name: sums[name] + value for name, value in metrics.items()}
@@ -182,7 +186,7 @@ def compile_steps(method: Method, feed: Feed, seeds: int | None = None) -> jax.s
         return jax.lax.while_loop(more, one, (jnp.int32(0), progress))[1]
 
     if seeds is not None:
-        steps = over_seeds(steps, seeds, (0, None, 0, 0, None, None))
+        steps = over_seeds(steps, seeds, (0, *feed.seed_axes, 0, None, None))
     return jax.jit(steps, donate_argnums=0, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))
 
 

@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from aejax.data import Dataset, available, load, mirrors
+from aejax.data.records import StoredImages
 from aejax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -121,3 +123,26 @@ def test_image_size_must_be_positive(size: int) -> None:
 def test_bad_split(split: str) -> None:
     with pytest.raises(UserError, match="split"):
         load("digits", split)
+
+
+@pytest.mark.parametrize("split", ["train", "train[90%:]", "train[10%:20%]+test"])
+@pytest.mark.parametrize("image_size", [None, 9])
+def test_images_that_stay_on_the_disk_are_those_that_are_decoded(
+    mnist: dict[str, np.ndarray], split: str, image_size: int | None
+) -> None:
+    decoded = load("mnist", split, image_size=image_size)
+    stored = load("mnist", split, image_size=image_size, most_bytes=0)
+    assert isinstance(stored.images, StoredImages)
+    assert stored.images.shape == decoded.images.shape
+    np.testing.assert_array_equal(stored.images, decoded.images)
+    np.testing.assert_array_equal(stored.labels, decoded.labels)
+    for rows in (1, slice(1, 3), slice(None, None, 2), np.array([[0, 1], [2, 0]])):
+        np.testing.assert_array_equal(stored.images[rows], decoded.images[rows])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(stored.images))[1], decoded.images[1])
+
+
+def test_images_stay_on_the_disk_if_the_whole_of_their_splits_would_take_more(mnist: dict[str, np.ndarray]) -> None:
+    for split in ("train", "train[90%:]"):
+        assert isinstance(load("mnist", split, most_bytes=30 * 28 * 28).images, np.ndarray)
+        assert isinstance(load("mnist", split, most_bytes=30 * 28 * 28 - 1).images, StoredImages)
+    assert isinstance(load("digits", "test", most_bytes=0).images, np.ndarray)  # it has no records

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aejax.data.feeds import Feed, as_float, device_feed
+from aejax.data.feeds import DeviceFeed, as_float, device_feed
 from aejax.errors import UserError
 from aejax.rng import root_key
 
@@ -21,7 +21,7 @@ def mesh_of(devices: int) -> Mesh:
     return Mesh(np.array(jax.devices()[:devices]), ("data",))
 
 
-def rows_seen(feed: Feed) -> Callable[[int, int], np.ndarray]:
+def rows_seen(feed: DeviceFeed) -> Callable[[int, int], np.ndarray]:
     """(seed, epoch) -> the images that the epoch's steps see, compiled as in training: (steps, batch)."""
 
     @jax.jit

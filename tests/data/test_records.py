@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from aejax.data import preparation, records
+from aejax.data.splits import Range
 from aejax.errors import UserError
 
 
@@ -51,6 +52,7 @@ def test_images_without_labels(tmp_path: Path) -> None:
     prepared = write_dataset(tmp_path, features, [{"image": png(image)} for image in images])
     decoded, labels = records.decode(prepared, "train", None)
     assert labels is None
+    assert records.class_labels(prepared, "train") is None
     assert decoded.dtype == np.uint8
     assert sorted(image.tobytes() for image in decoded) == sorted(image.tobytes() for image in images)
 
@@ -62,7 +64,10 @@ def test_images_of_several_sizes_need_an_image_size(tmp_path: Path) -> None:
     prepared = write_dataset(tmp_path, {"image": tfds.features.Image(shape=(None, None, 3))}, examples)
     with pytest.raises(UserError, match="differ in size"):
         records.decode(prepared, "train", None)
+    with pytest.raises(UserError, match="--image-size, or --feed resident"):
+        records.StoredImages(prepared, [Range("train", 0, 3)], None)
     images, _ = records.decode(prepared, "train", 8)
+    np.testing.assert_array_equal(records.StoredImages(prepared, [Range("train", 0, 3)], 8), images)
     assert images.shape == (3, 8, 8, 3)
     assert sorted(images.mean((1, 2, 3))) == [0, 40, 80]
 

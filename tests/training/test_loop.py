@@ -14,6 +14,7 @@ import optax
 import pytest
 
 from aejax.data.feeds import device_feed
+from aejax.data.streaming import streaming_feed
 from aejax.methods.method import Method
 from aejax.methods.reconstruction import autoencoder
 from aejax.training import loop
@@ -52,14 +53,16 @@ def train(
     method: Method | None = None,
     devices: int = 1,
     after_chunk: Callable | None = None,
+    feed_of: Callable = device_feed,
+    seeds: int | None = None,
 ) -> tuple[Any, list[dict]]:
     with open_run(RunConfig(runs=folder), "test") as run:
         if after_chunk is not None:
             run.log.scalar = after_chunk  # type: ignore[method-assign]
-        feed = device_feed(IMAGES, BATCH, make_mesh(devices, BATCH))
+        feed = feed_of(IMAGES, BATCH, make_mesh(devices, BATCH))
         evaluations = {"held_out": HELD_OUT}
         method = method or noisy_autoencoder()
-        state = fit(method, feed, run, epochs=epochs, seed=3, evaluations=evaluations)
+        state = fit(method, feed, run, epochs=epochs, seed=3, seeds=seeds, evaluations=evaluations)
         return jax.device_get(state), run.log.records()
 
 
@@ -97,6 +100,30 @@ def test_a_run_that_is_interrupted_and_resumed_equals_an_uninterrupted_one_bit_f
     assert_equal_bits(resumed[0], uninterrupted[0])
     assert resumed[1] == uninterrupted[1]
     assert [r["step"] for r in resumed[1] if r["split"] == "train"] == [5, 10, 15]
+
+
+@pytest.mark.parametrize(("devices", "seeds"), [(1, None), (2, None), (1, 1), (1, 2)])
+def test_a_run_on_the_streaming_feed_equals_one_on_the_resident_feed_bit_for_bit(
+    tmp_path: Path, devices: int, seeds: int | None
+) -> None:
+    resident, streamed = (
+        train(tmp_path / feed_of.__name__, epochs=2, devices=devices, seeds=seeds, feed_of=feed_of)
+        for feed_of in (device_feed, streaming_feed)
+    )
+    assert_equal_bits(streamed[0], resident[0])
+    assert streamed[1] == resident[1]
+
+
+def test_a_run_may_be_resumed_on_the_other_feed(tmp_path: Path, uninterrupted: tuple[Any, list[dict]]) -> None:
+    def stop(name: str, value: float, step: int) -> None:
+        if step == 7:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(tmp_path, after_chunk=stop)
+    resumed = train(tmp_path, feed_of=streaming_feed)
+    assert_equal_bits(resumed[0], uninterrupted[0])
+    assert resumed[1] == uninterrupted[1]
 
 
 def test_a_run_that_dies_without_a_checkpoint_of_its_last_epoch_repeats_that_epoch(

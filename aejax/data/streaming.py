@@ -1,0 +1,160 @@
+"""The streaming feed: images read from the disk, or from the host's memory, while the devices compute.
+
+Grain reads and decodes in worker processes, and moves blocks of steps to the devices two ahead of the one computed on.
+Memory holds a few blocks and, in each process, the order of an epoch (4 bytes per image), however large the images are.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import lazy_loader
+import numpy as np
+from absl import flags
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from aejax import rng
+from aejax.data.feeds import Block, Tree, check_batch, inputs, rows_of, shuffled, zeros_like_batch
+
+grain = lazy_loader.load("grain", suppress_warning=True)  # only runs that stream pay for it
+
+_BLOCK_BYTES = 16 * 2**20
+_THREADS = 4  # more only wait for each other's Python
+
+
+class StreamingFeed(NamedTuple):
+    """Blocks of consecutive steps, each moved to the devices while the one before is computed on.
+
+    Attributes:
+      images: uint8 (n, height, width, channels), in numpy or `records.StoredImages`; or a tree of such with n rows.
+      batch_size: rows per step over all devices.
+      mesh: the devices, along the axis "data".
+      workers: processes that decode; 0: threads of this one.
+    """
+
+    images: Tree
+    batch_size: int
+    mesh: Mesh
+    workers: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return rows_of(self.images) // self.batch_size
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of the tree's first array."""
+        return jax.tree.leaves(self.images)[0].shape[1:]
+
+    @property
+    def seed_axes(self) -> tuple[int | None, int | None]:
+        return 0, None
+
+    def blocks(self, root: Array, first: int, last: int) -> Generator[Block]:
+        """Images ([seeds,] steps, batch_size, ...), split over the devices; the order is the step they begin at."""
+        leaves, structure = jax.tree.flatten(self.images)
+        steps = self._steps_per_block(root.size)
+        sharding = NamedSharding(self.mesh, PartitionSpec(*[None] * (root.ndim + 1), "data"))
+        source = _Batches(leaves, self.batch_size, rng.words(root), first, last)
+        threads = 0 if self.workers else _THREADS
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+        dataset = grain.MapDataset.source(source).to_iter_dataset(options)
+        if self.workers:
+            flags.FLAGS.mark_as_parsed()  # Grain reads options of its own, which absl would have in the command line
+            parallel = grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=2)
+            # Through pipes: containers have little shared memory, and a run that is stopped would leave some behind.
+            pipes = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+            dataset = grain.experimental.WithOptionsIterDataset(dataset, pipes)
+            dataset = dataset.mp_prefetch(parallel, worker_init_fn=_start_worker)
+        stack = functools.partial(_stacked, steps=steps, axis=root.ndim)
+        dataset = dataset.batch(steps, drop_remainder=False, batch_fn=stack)
+        dataset = grain.experimental.device_put(dataset, sharding, cpu_buffer_size=1, device_buffer_size=1)
+        with contextlib.closing(iter(dataset)) as iterator:
+            for begin in range(first, last, steps):
+                images = jax.tree.unflatten(structure, next(iterator))
+                yield Block(images, np.int32(begin), min(begin + steps, last))
+
+    def batch(self, images: Tree, order: Array, step: Array) -> Tree:
+        split = NamedSharding(self.mesh, PartitionSpec("data"))
+        here = jax.tree.map(lambda array: array[step - order], images)
+        return inputs(jax.lax.with_sharding_constraint(here, split))
+
+    def zeros(self) -> Tree:
+        return zeros_like_batch(self.images, self.batch_size)
+
+    def _steps_per_block(self, seeds: int) -> int:
+        row = sum(int(np.prod(a.shape[1:])) * a.dtype.itemsize for a in jax.tree.leaves(self.images))
+        return max(1, min(_BLOCK_BYTES // (row * self.batch_size * seeds), self.steps_per_epoch))
+
+
+def streaming_feed(images: Tree, batch_size: int, mesh: Mesh, workers: int = 0) -> StreamingFeed:
+    """A feed that keeps the images where they are and shows training what a `device_feed` would.
+
+    Args:
+      images: uint8 (n, height, width, channels), in numpy or `records.StoredImages`; or a tree of such with n rows.
+      batch_size: rows per step over all devices.
+      mesh: the devices.
+      workers: processes that decode; 0: threads of this one. Each process gets a copy of numpy arrays, and imports the
+        main script: one of your own needs `if __name__ == "__main__":`.
+
+    Raises:
+      UserError: if there are fewer images than a batch holds, or the devices do not divide the batch.
+    """
+    check_batch(images, batch_size, mesh)
+    return StreamingFeed(images, batch_size, mesh, workers)
+
+
+class _Batches:
+    """Item k: the rows of step `first` + k, a list of arrays ([seeds,] batch_size, ...). Sent to worker processes."""
+
+    def __init__(self, leaves: Sequence[Any], batch_size: int, words: np.ndarray, first: int, last: int) -> None:
+        self._leaves, self._batch_size, self._words = leaves, batch_size, words
+        self._first, self._last = first, last
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+    def __getitem__(self, item: int) -> list[np.ndarray]:
+        rows = len(self._leaves[0])
+        epoch, index = divmod(self._first + int(item), rows // self._batch_size)
+        order = _order(self._words.tobytes(), self._words.shape, epoch, rows, self._batch_size)
+        return [leaf[order[..., index, :]] for leaf in self._leaves]
+
+
+@functools.lru_cache(maxsize=2)
+def _order(words: bytes, shape: tuple[int, ...], epoch: int, rows: int, batch_size: int) -> np.ndarray:
+    # On the CPU: an accelerator would compute it only after the steps that are under way.
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        root = rng.from_words(np.frombuffer(words, np.uint32).reshape(shape))
+        return np.asarray(_shuffled(root, epoch, rows, batch_size))
+
+
+_shuffled = jax.jit(shuffled, static_argnums=(2, 3))
+
+
+def _stacked(batches: Sequence[list[np.ndarray]], steps: int, axis: int) -> list[np.ndarray]:
+    """Batches as arrays of `steps` steps along `axis`; a run's last are filled up, to compile for one shape."""
+    filled = [*batches, *[batches[-1]] * (steps - len(batches))]
+    return [np.stack(arrays, axis) for arrays in zip(*filled, strict=True)]
+
+
+def _start_worker(index: int, count: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to answer, which then closes its workers
+    jax.config.update("jax_platforms", "cpu")
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """Ends this process when the trainer is gone, were it by a kill that let it close nothing."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
