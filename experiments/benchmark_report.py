@@ -9,15 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from aejax import plots
-from aejax.errors import UserError
-from aejax.training.config import RunConfig, identity, plain_name
 from aejax.training.report import decimal, markdown
-from aejax.training.runs import write_json, write_text
 from experiments.benchmark_rounds import Plan, Row
 
 _COLOURS = {"ours": "#0072b2", "rival": "#d55e00", "once": "#8c959f"}
@@ -74,16 +71,11 @@ def table(rows: Sequence[Row], images_per_epoch: int) -> str:
     return markdown(cells, "contender")
 
 
-def heading(where: Mapping[str, Any], title: str) -> list[str]:
-    """A page's first paragraphs; `where` is the `environment`."""
-    machine = f"{where['cpu']}, {where['cores']} cores, load average {where['load_average']:.2f} before"
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    return [f"# Benchmark: {title}", f"{where['date']}, {machine}; {versions}."]
-
-
 def page(results: Sequence[Result], where: Mapping[str, Any], title: str) -> str:
     """All of it as Markdown; `where` is the `environment`."""
-    parts = heading(where, title)
+    machine = f"{where['cpu']}, {where['cores']} cores, load average {where['load_average']:.2f} before"
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    parts = [f"# Benchmark: {title}", f"{where['date']}, {machine}; {versions}."]
     for result in results:
         plan, checked = result.plan, result.checked
         parts += [
@@ -149,29 +141,6 @@ def figure(results: Sequence[Result], title: str) -> Figure:
         axes.tick_params(colors=_INK, labelsize=9)
     drawing.suptitle(title, x=0.01, ha="left", size=11, weight="bold", color=_INK)
     return drawing
-
-
-def open_folder(config: RunConfig, kind: str) -> tuple[Path, TextIO]:
-    """The folder <runs>/<kind>/<name>, by default that of the dataset's name, and the log of its workers.
-
-    Raises:
-      UserError: where it cannot be written.
-    """
-    folder = config.runs.expanduser() / kind / (config.name or plain_name(config.dataset))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder, (folder / "workers.log").open("w")
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder with --runs") from None
-
-
-def write(folder: Path, config: RunConfig, page: str, values: Mapping[str, Any], drawing: Figure) -> None:
-    """Leaves table.md, results.json and benchmark.png in the folder, and the table on the terminal."""
-    print(page)
-    write_text(folder / "table.md", page + "\n")
-    write_json(folder / "results.json", {"config": identity(config), **values})
-    plots.save(drawing, folder / "benchmark.png")
-    print(f"table, results.json and picture: {folder}")
 
 
 def environment() -> dict[str, Any]:

@@ -28,7 +28,6 @@ class Row:
       memory_mib: the process's peak, or the accelerator's.
       device: what it computed on.
       note: why this is not a row like the others: screened out, timed once, failed.
-      host_mib: the process's peak, and those of the processes that it started.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Row:
     memory_mib: int | None = None
     device: str = ""
     note: str = ""
-    host_mib: int | None = None
 
     @property
     def median(self) -> float:
@@ -98,7 +96,7 @@ def measure(entries: Sequence[Entry], start: Callable[[Mapping[str, Any]], Timed
     def run(row: Row, steps: int) -> None:
         if row.name in workers and (reply := attempt(row, lambda worker: worker.run(steps))):
             row.seconds.append(reply["seconds"] * plan.steps_per_epoch / steps)
-            row.memory_mib, row.host_mib = reply["memory_mib"], reply.get("host_mib")
+            row.memory_mib = reply["memory_mib"]
 
     try:
         for row, entry in zip(rows, entries, strict=True):
