@@ -1,7 +1,9 @@
 """Batches for training: a feed says which images step N sees, as a pure function of (seed, N)."""
 
+import abc
 from collections.abc import Generator
-from typing import Any, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,48 +33,14 @@ class Block(NamedTuple):
     stop: int
 
 
-class Feed(Protocol):
-    """What training asks of a feed. Steps are counted over all epochs; both feeds show step N the same images."""
+@dataclass(frozen=True, eq=False)
+class Feed(abc.ABC):
+    """What training asks of a feed. Steps are counted over all epochs; all feeds show step N the same images.
 
-    @property
-    def batch_size(self) -> int:
-        """Rows per step over all devices."""
-
-    @property
-    def mesh(self) -> Mesh:
-        """The devices, along the axis "data"."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; the last incomplete one is left out."""
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(height, width, channels)."""
-
-    @property
-    def seed_axes(self) -> tuple[int | None, int | None]:
-        """The axis of a block's images and of its order that several seeds have, each its own; None: they share it."""
-
-    def blocks(self, root: Array, first: int, last: int) -> Generator[Block]:
-        """The blocks for the steps `first` ... `last - 1`, in order.
-
-        `root` is the key of a run, or of several, (seeds,), whose images have the axis `seed_axes`. To be closed.
-        """
-
-    def batch(self, images: Tree, order: Order, step: Array) -> Tree:
-        """Step `step` of the run from a block, as `inputs` gives it: batch_size rows, split over the mesh. Traced."""
-
-    def zeros(self) -> Tree:
-        """What a batch looks like. Traced."""
-
-
-class DeviceFeed(NamedTuple):
-    """A whole dataset on the devices, shuffled anew in each epoch; the last incomplete batch of an epoch is left out.
+    The images are shuffled anew in each epoch, whose last incomplete batch is left out.
 
     Attributes:
-      images: uint8 (n, height, width, channels), or a tree of arrays with n rows each, such as images with labels; a
-        copy on every device of the mesh.
+      images: uint8 (n, height, width, channels), or a tree of arrays with n rows each, such as images with labels.
       batch_size: rows per step over all devices.
       mesh: the devices, along the axis "data".
     """
@@ -89,6 +57,30 @@ class DeviceFeed(NamedTuple):
     def image_shape(self) -> tuple[int, ...]:
         """Of the tree's first array."""
         return jax.tree.leaves(self.images)[0].shape[1:]
+
+    def zeros(self) -> Tree:
+        """What a batch looks like. Traced."""
+        return inputs(jax.tree.map(lambda a: jnp.zeros((self.batch_size, *a.shape[1:]), a.dtype), self.images))
+
+    @property
+    @abc.abstractmethod
+    def seed_axes(self) -> tuple[int | None, int | None]:
+        """The axis of a block's images and of its order that several seeds have, each its own; None: they share it."""
+
+    @abc.abstractmethod
+    def blocks(self, root: Array, first: int, last: int) -> Generator[Block]:
+        """The blocks for the steps `first` ... `last - 1`, in order.
+
+        `root` is the key of a run, or of several, (seeds,), whose images have the axis `seed_axes`. To be closed.
+        """
+
+    @abc.abstractmethod
+    def batch(self, images: Tree, order: Order, step: Array) -> Tree:
+        """Step `step` of the run from a block, as `inputs` gives it: batch_size rows, split over the mesh. Traced."""
+
+
+class DeviceFeed(Feed):
+    """A whole dataset on the devices: `images` are a copy on every device of the mesh."""
 
     @property
     def seed_axes(self) -> tuple[int | None, int | None]:
@@ -109,9 +101,6 @@ class DeviceFeed(NamedTuple):
         split = NamedSharding(self.mesh, PartitionSpec("data"))
         rows = jax.lax.with_sharding_constraint(order[step % self.steps_per_epoch], split)
         return inputs(jax.tree.map(lambda array: array[rows], images))
-
-    def zeros(self) -> Tree:
-        return zeros_like_batch(self.images, self.batch_size)
 
 
 def device_feed(images: Tree, batch_size: int, mesh: Mesh) -> DeviceFeed:
@@ -139,11 +128,6 @@ def shuffled(root: Array, epoch: int | Array, rows: int, batch_size: int) -> Arr
     steps = rows // batch_size
     permutation = jax.random.permutation(rng.stream(root, "shuffle", epoch), rows)
     return permutation[: steps * batch_size].reshape(steps, batch_size)
-
-
-def zeros_like_batch(tree: Tree, batch_size: int) -> Tree:
-    """What a batch of the tree's arrays looks like. Traced."""
-    return inputs(jax.tree.map(lambda a: jnp.zeros((batch_size, *a.shape[1:]), a.dtype), tree))
 
 
 def inputs(tree: Tree) -> Tree:

@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import lazy_loader
@@ -22,7 +23,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
-from aejax.data.feeds import Block, Tree, check_batch, inputs, rows_of, shuffled, zeros_like_batch
+from aejax.data.feeds import Block, Feed, Tree, check_batch, inputs, shuffled
 
 grain = lazy_loader.load("grain", suppress_warning=True)  # only runs that stream pay for it
 
@@ -30,29 +31,16 @@ _BLOCK_BYTES = 16 * 2**20
 _THREADS = 4  # more only wait for each other's Python
 
 
-class StreamingFeed(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class StreamingFeed(Feed):
     """Blocks of consecutive steps, each moved to the devices while the one before is computed on.
 
     Attributes:
-      images: uint8 (n, height, width, channels), in numpy or `records.StoredImages`; or a tree of such with n rows.
-      batch_size: rows per step over all devices.
-      mesh: the devices, along the axis "data".
+      images: as of every feed, with arrays in numpy or `records.StoredImages`.
       workers: processes that decode; 0: threads of this one.
     """
 
-    images: Tree
-    batch_size: int
-    mesh: Mesh
     workers: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return rows_of(self.images) // self.batch_size
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """Of the tree's first array."""
-        return jax.tree.leaves(self.images)[0].shape[1:]
 
     @property
     def seed_axes(self) -> tuple[int | None, int | None]:
@@ -86,9 +74,6 @@ class StreamingFeed(NamedTuple):
         split = NamedSharding(self.mesh, PartitionSpec("data"))
         here = jax.tree.map(lambda array: array[step - order], images)
         return inputs(jax.lax.with_sharding_constraint(here, split))
-
-    def zeros(self) -> Tree:
-        return zeros_like_batch(self.images, self.batch_size)
 
     def _steps_per_block(self, seeds: int) -> int:
         row = sum(int(np.prod(a.shape[1:])) * a.dtype.itemsize for a in jax.tree.leaves(self.images))
