@@ -13,7 +13,7 @@ import tyro
 from aejax.errors import UserError
 from aejax.training.compilation import keep_programs
 from aejax.training.interruption import Interrupted
-from aejax.training.loop import NonFiniteError
+from aejax.training.nonfinite import NonFiniteError
 
 Config = TypeVar("Config")
 

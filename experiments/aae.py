@@ -25,6 +25,7 @@ from aejax.errors import UserError
 from aejax.evaluation import parzen, prior_match
 from aejax.methods import adversarial, games
 from aejax.methods.adversarial import AdversarialState, Labelled, Model, Optimizers
+from aejax.methods.method import clipped
 from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
 from aejax.nn.dense import (
     MLP,
@@ -171,9 +172,9 @@ def train(
     config: Config, run: Run, examples: np.ndarray | Labelled, data: Splits, mesh: Mesh, model: Model
 ) -> AdversarialState:
     optimizers = Optimizers(
-        reconstruction=optax.adam(config.reconstruction_rate),
-        discriminator=optax.adam(config.discriminator_rate),
-        generator=optax.adam(config.generator_rate),
+        reconstruction=clipped(optax.adam(config.reconstruction_rate), config.clip_norm),
+        discriminator=clipped(optax.adam(config.discriminator_rate), config.clip_norm),
+        generator=clipped(optax.adam(config.generator_rate), config.clip_norm),
     )
     game = games.wgan_gp() if config.critic == "wgan_gp" else games.gan(config.r1)
     return fit(

@@ -18,6 +18,7 @@ from aejax import cli, corruptions, plots, rng
 from aejax.data.datasets import Dataset
 from aejax.errors import UserError
 from aejax.methods import semi_supervised
+from aejax.methods.method import clipped
 from aejax.methods.semi_supervised import Examples, Model, Optimizers, SemiSupervisedState
 from aejax.nn.dense import MLP, DenseDecoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
@@ -81,10 +82,10 @@ def main(config: Config) -> None:
         corrupt=corruptions.gaussian(0.0, config.noise_std) if config.noise_std else None,
     )
     optimizers = Optimizers(
-        reconstruction=optax.adam(config.reconstruction_rate),
-        discriminator=optax.adam(config.adversarial_rate, b1=0.5),
-        generator=optax.adam(config.adversarial_rate, b1=0.5),
-        classification=optax.adam(config.classification_rate),
+        reconstruction=clipped(optax.adam(config.reconstruction_rate), config.clip_norm),
+        discriminator=clipped(optax.adam(config.adversarial_rate, b1=0.5), config.clip_norm),
+        generator=clipped(optax.adam(config.adversarial_rate, b1=0.5), config.clip_norm),
+        classification=clipped(optax.adam(config.classification_rate), config.clip_norm),
     )
     method = semi_supervised.aae(model, optimizers)
     with open_run(config, "aae_semi_supervised") as run:

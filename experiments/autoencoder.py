@@ -15,7 +15,7 @@ from aejax import cli, plots
 from aejax.data.feeds import as_float
 from aejax.evaluation import image_quality
 from aejax.methods import reconstruction
-from aejax.methods.method import TrainState
+from aejax.methods.method import TrainState, clipped
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least
@@ -45,7 +45,7 @@ def main(config: Config) -> None:
     check_image_size(height, width)
 
     network = ConvAutoencoder(channels)
-    method = reconstruction.autoencoder(network, optax.adam(config.learning_rate))
+    method = reconstruction.autoencoder(network, clipped(optax.adam(config.learning_rate), config.clip_norm))
     feed = open_feed(config, data.train.images, config.batch_size, mesh)
     evaluate = over_images(method.evaluate, mesh)
     reconstruct = over_images(reconstruction.reconstruct(network), mesh)

@@ -24,7 +24,7 @@ from aejax.errors import UserError
 from aejax.evaluation import classifier
 from aejax.evaluation.classifier import Classifier
 from aejax.methods import reconstruction, variational
-from aejax.methods.method import Method, TrainState
+from aejax.methods.method import Method, TrainState, clipped
 from aejax.nn.convolutional import ConvEncoder, check_image_size
 from aejax.nn.dense import Autoencoder, LatentDecoder, LatentEncoder
 from aejax.training.batches import over_images
@@ -115,7 +115,7 @@ def train_autoencoder(config: Config, data: Splits) -> Plane:
     model = conv_vae.build(data.train.images.shape[1:], 2)  # its decoder, and its encoder but for the log-variance
     assert isinstance(model.decoder, LatentDecoder)
     network = Autoencoder(LatentEncoder(ConvEncoder(), 2), model.decoder)
-    method = reconstruction.autoencoder(network, optax.adam(config.learning_rate))
+    method = reconstruction.autoencoder(network, clipped(optax.adam(config.learning_rate), config.clip_norm))
 
     def encode(state: TrainState, images: Array, key: Array) -> Array:
         latents: Any = network.apply(state.params, images, method=lambda n, x: n.encoder(x))
@@ -133,7 +133,7 @@ def train_autoencoder(config: Config, data: Splits) -> Plane:
 def train_vae(config: Config, data: Splits) -> Plane:
     """The convolutional VAE with two latents."""
     model = conv_vae.build(data.train.images.shape[1:], 2)
-    method = variational.vae(model, optax.adam(config.learning_rate))
+    method = variational.vae(model, clipped(optax.adam(config.learning_rate), config.clip_norm))
     encode = variational.encode(model)
     return train(
         *(config, data, "VAE", method),

@@ -16,7 +16,7 @@ from aejax.corruptions import Corruption
 from aejax.data.feeds import as_float
 from aejax.evaluation import image_quality
 from aejax.methods import reconstruction
-from aejax.methods.method import TrainState
+from aejax.methods.method import TrainState, clipped
 from aejax.pixels import Pixels
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least
@@ -82,7 +82,8 @@ def train(
             rate = optax.cosine_decay_schedule(config.learning_rate, steps)
         case "warmup_cosine":
             rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, steps // 20, steps)
-    method = reconstruction.autoencoder(network, optax.adam(rate), corrupt, pixels)
+    optimizer = clipped(optax.adam(rate), config.clip_norm)
+    method = reconstruction.autoencoder(network, optimizer, corrupt, pixels)
     restore = over_images(reconstruction.reconstruct(network, corrupt, pixels), mesh)
     examples = data.test.one_per_class()
 

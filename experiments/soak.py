@@ -114,7 +114,7 @@ def command(config: Config, runs: Path) -> list[str]:
     words = [sys.executable, "-m", f"experiments.{config.experiment}", *_FIGURES.get(config.experiment, [])]
     for name, value in options.items():
         words += [f"--{name}", str(value)]
-    for name in ("image_size", "data_dir", "raw_dir"):
+    for name in ("image_size", "data_dir", "raw_dir", "clip_norm"):
         if (value := getattr(config, name)) is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return [*words, "--runs", str(runs), "--name", "run"]

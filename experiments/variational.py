@@ -15,7 +15,7 @@ from aejax import corruptions, divergences, plots, rng
 from aejax.data.feeds import as_float
 from aejax.errors import UserError
 from aejax.methods import objectives, variational
-from aejax.methods.method import Method, TrainState
+from aejax.methods.method import Method, TrainState, clipped
 from aejax.methods.objectives import Objective
 from aejax.methods.variational import Model
 from aejax.training.batches import over_images
@@ -115,6 +115,7 @@ def method(
 ) -> Method:
     """The method of --objective for so many training images."""
     assert config.batch_size
+    optimizer = clipped(optimizer, config.clip_norm)
     transform = corruptions.binarize if config.binarization == "dynamic" else None
     steps = round(config.warm_up_epochs * (images // config.batch_size))
     beta = 1.0 if config.objective == "beta_tc" else config.beta  # there it weighs the total correlation alone

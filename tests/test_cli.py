@@ -13,7 +13,7 @@ from aejax import cli
 from aejax.errors import UserError
 from aejax.training.config import RunConfig, above, at_least
 from aejax.training.interruption import Interrupted
-from aejax.training.loop import NonFiniteError
+from aejax.training.nonfinite import NonFiniteError
 
 
 @dataclass(frozen=True, kw_only=True)

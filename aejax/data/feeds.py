@@ -62,6 +62,11 @@ class Feed(abc.ABC):
         """What a batch looks like. Traced."""
         return inputs(jax.tree.map(lambda a: jnp.zeros((self.batch_size, *a.shape[1:]), a.dtype), self.images))
 
+    def indices(self, root: Array, step: int) -> np.ndarray:
+        """Which rows of `images` step `step` of the run with this root sees: int32 (batch_size,)."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return np.asarray(shuffled(root, epoch, rows_of(self.images), self.batch_size)[place])
+
     @property
     @abc.abstractmethod
     def seed_axes(self) -> tuple[int | None, int | None]:

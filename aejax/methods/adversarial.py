@@ -141,8 +141,8 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
 
     Returns:
       A method with the metrics "loss" (the reconstruction's negative log-likelihood in nats per image), the same per
-      pixel under the pixels' name and, in training, "discriminator_loss", "generator_loss" and
-      "discriminator_accuracy" (the share of prior samples and codes that it tells apart; one half is chance). In
+      pixel under the pixels' name and, in training, "discriminator_loss", "generator_loss", "discriminator_accuracy"
+      (the share of prior samples and codes that it tells apart; one half is chance) and each phase's gradient norm. In
       evaluation there are "mse" per pixel and "generator_loss".
     """
     game = game or gan()
@@ -171,13 +171,15 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
         def generator(params: Params) -> tuple[Array, Metrics]:
             return generator_loss(model, game, params, images, rng.stream(key, "adversarial"))
 
-        params, states = state
-        params, first, metrics = update(reconstruction, _AUTOENCODER, optimizers.reconstruction, params, states[0])
-        if not adversarial:
-            return AdversarialState(params, states._replace(reconstruction=first)), metrics
-        params, second, more = update(discriminator, _DISCRIMINATOR, optimizers.discriminator, params, states[1])
-        params, third, most = update(generator, _ENCODER, optimizers.generator, params, states[2])
-        return AdversarialState(params, Optimizers(first, second, third)), metrics | more | most
+        params, opt_states = state
+        metrics: Metrics = {}
+        phases = ((reconstruction, _AUTOENCODER), (discriminator, _DISCRIMINATOR), (generator, _ENCODER))
+        for name, (loss, names) in zip(Optimizers._fields, phases if adversarial else phases[:1], strict=False):
+            optimizer, opt_state = getattr(optimizers, name), getattr(opt_states, name)
+            params, opt_state, more = update(name, loss, names, optimizer, params, opt_state)
+            opt_states = opt_states._replace(**{name: opt_state})
+            metrics |= more
+        return AdversarialState(params, opt_states), metrics
 
     def evaluate(state: AdversarialState, examples: Examples, key: Array) -> Metrics:
         images, labels = _parts(examples)

@@ -25,8 +25,8 @@ class Method(NamedTuple):
 
     Attributes:
       init: (key, images) -> state. Uses the images' shape only.
-      step: (state, images, key) -> (state, metrics): one update; metrics are scalars, means over the batch. Training
-        stops at the first step with a metric that is not finite.
+      step: (state, images, key) -> (state, metrics): one update; metrics are scalars, means over the batch. A step with
+        a metric that is not finite ends training or, on request, is left out: report the norms of gradients.
       evaluate: (state, images, key) -> metrics, one value per example each: (batch,).
     """
 
@@ -87,7 +87,13 @@ def one_optimizer(
     return Method(init, step, evaluate_examples)
 
 
+def clipped(optimizer: optax.GradientTransformation, norm: float | None) -> optax.GradientTransformation:
+    """The optimizer, given gradients whose global norm is at most `norm` (Pascanu et al. 2013); None: as they are."""
+    return optimizer if norm is None else optax.chain(optax.clip_by_global_norm(norm), optimizer)
+
+
 def update(
+    phase: str,
     loss: Callable[[Params], tuple[Array, Metrics]],
     names: tuple[str, ...],
     optimizer: optax.GradientTransformation,
@@ -97,6 +103,7 @@ def update(
     """One phase of a step: the named parts of params follow the gradient of the mean loss, all others stay.
 
     Args:
+      phase: its name.
       loss: params -> (loss per example (batch,), further metrics per example).
       names: of the parts, keys of params.
       optimizer: of this phase, over {name: params[name]}.
@@ -104,7 +111,8 @@ def update(
       opt_state: of the optimizer.
 
     Returns:
-      Params, the optimizer's new state, and the means of the metrics.
+      Params, the optimizer's new state, and the means of the metrics with phase + "_gradient_norm", which is NaN where
+      the loss is not finite.
     """
 
     def mean_loss(own: Params) -> tuple[Array, Metrics]:
@@ -112,9 +120,10 @@ def update(
         return values.mean(), metrics
 
     own = part(params, names)
-    gradients, metrics = jax.grad(mean_loss, has_aux=True)(own)
+    (value, metrics), gradients = jax.value_and_grad(mean_loss, has_aux=True)(own)
     updates, opt_state = optimizer.update(gradients, opt_state, own)
     means = {name: jnp.mean(values) for name, values in metrics.items()}
+    means[f"{phase}_gradient_norm"] = jnp.where(jnp.isfinite(value), optax.tree.norm(gradients), jnp.nan)
     return {**params, **optax.apply_updates(own, updates)}, opt_state, means
 
 

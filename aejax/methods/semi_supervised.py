@@ -117,9 +117,9 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None) -> Metho
     Returns:
       A method of `Examples` with the metrics "loss" (the reconstruction's negative log-likelihood in nats per image),
       the same per pixel under the pixels' name, "discriminator_loss" and "generator_loss" (sums over the two games,
-      4 ln 2 and 2 ln 2 where nothing can be told apart) and "classification_loss" (cross-entropy in nats over the
-      labelled images, 0 where there are none). In evaluation, of `images` and with `labels` as theirs: "loss", the same
-      per pixel, and "error", 1 where the most probable class is not the label.
+      4 ln 2 and 2 ln 2 where nothing can be told apart), "classification_loss" (cross-entropy in nats over the
+      labelled images, 0 where there are none) and each phase's gradient norm. In evaluation, of `images` and with
+      `labels` as theirs: "loss", the same per pixel, and "error", 1 where the most probable class is not the label.
     """
     game = game or gan()
 
@@ -168,8 +168,10 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None) -> Metho
             (generation, _ENCODER),
             (classification, _ENCODER),
         )
-        for (loss, names), optimizer, opt_state in zip(phases, optimizers, state.opt_states, strict=True):
-            params, opt_state, more = update(loss, names, optimizer, params, opt_state)
+        for phase, (loss, names), optimizer, opt_state in zip(
+            Optimizers._fields, phases, optimizers, state.opt_states, strict=True
+        ):
+            params, opt_state, more = update(phase, loss, names, optimizer, params, opt_state)
             opt_states.append(opt_state)
             metrics |= more
         return SemiSupervisedState(params, Optimizers(*opt_states)), metrics

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from aejax.errors import UserError
 
+OnNonFinite = Literal["stop", "skip"]
+
 
 def at_least(minimum: float, default: Any) -> Any:
     """A field whose value must not be less than `minimum`."""
@@ -28,7 +30,9 @@ class RunConfig:
       UserError: at construction, for a value out of bounds.
     """
 
-    PLACES: ClassVar[frozenset[str]] = frozenset({"devices", "data_dir", "raw_dir", "runs", "name", "feed", "workers"})
+    PLACES: ClassVar[frozenset[str]] = frozenset(
+        {"devices", "data_dir", "raw_dir", "runs", "name", "feed", "workers", "on_nonfinite"}
+    )
     """Options that say where a run computes or keeps things, not what it computes: they may differ on resume."""
 
     dataset: str = "mnist"
@@ -37,6 +41,10 @@ class RunConfig:
     """resize images to this many pixels square; None: the dataset's own size"""
     seed: int = at_least(0, 0)
     """root of all randomness: initialisation, shuffling, noise"""
+    clip_norm: float | None = above(0, None)
+    """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
+    on_nonfinite: OnNonFinite = "stop"
+    """a step with a NaN or infinite loss or gradient ends training; or it is left out, up to ten in a row"""
     devices: int = at_least(0, 0)
     """devices to split each batch over; 0: all GPUs or TPU cores; on a CPU one per core for convolutional networks, and
     one for dense ones, whose products use all cores"""

@@ -17,18 +17,15 @@ from tqdm import tqdm
 from aejax import rng
 from aejax.data.feeds import Feed, Order, Tree
 from aejax.methods.method import Method, State
-from aejax.training import batches
+from aejax.training import batches, nonfinite
+from aejax.training.config import OnNonFinite
 from aejax.training.interruption import Interrupted
 from aejax.training.runs import Run
-from aejax.training.seeds import all_finite, mean_and_sd, over_seeds, roots
+from aejax.training.seeds import any_seed, mean_and_sd, over_seeds, roots
 
 # Python wakes this often, in seconds, to move the bar and to see whether it is asked to stop.
 _CHUNK_SECONDS = 1.0
 _FIRST_CHUNK = 8
-
-
-class NonFiniteError(Exception):
-    """A metric became NaN or infinite; the message says at which step and which checkpoint is the last good one."""
 
 
 class Progress(NamedTuple):
@@ -36,12 +33,16 @@ class Progress(NamedTuple):
 
     Attributes:
       state: the method's own.
-      sums: of each metric over the steps of the epoch so far, scalars.
-      failed: int32 (), the step whose metrics were not finite, or -1.
+      sums: of each metric over the steps of the epoch so far, scalars; without those that were left out.
+      skipped: int32 (), how many steps of the epoch were left out, since a metric was not finite.
+      in_a_row: int32 (), how many such steps the last ones were.
+      failed: int32 (), the step of such kind that ended training, or -1.
     """
 
     state: State
     sums: dict[str, Array]
+    skipped: Array
+    in_a_row: Array
     failed: Array
 
 
@@ -62,6 +63,8 @@ def fit(
       method: what is learnt.
       feed: the training images.
       run: where metrics and checkpoints go. Metrics of the split "train" are means over the epoch's steps as they went.
+        Where it skips steps that are not finite, these count neither there nor in the state, whose next step is another
+        batch's, but as "skipped_steps".
       epochs: in all, those of earlier starts included.
       seed: root of all randomness.
       seeds: trains that many runs, with the seeds `seed`, `seed` + 1, ..., in one program; metrics become means over
@@ -75,7 +78,8 @@ def fit(
       The state after the last epoch.
 
     Raises:
-      NonFiniteError: at the first step with a NaN or infinite metric; the checkpoints stay as they are.
+      NonFiniteError: at the first step with a NaN or infinite metric, or where the run skips them at the last of ten in
+        a row; the checkpoints stay as they are.
       Interrupted: after Ctrl-C or SIGTERM, with everything saved.
     """
     root = rng.root_key(seed) if seeds is None else roots(seed, seeds)
@@ -98,7 +102,7 @@ def fit(
     blocks = feed.blocks(root, step, last_step)
     block = next(blocks)
     example = (progress, block.images, block.order, root, np.int32(0), np.int32(0))
-    steps = compile_steps(method, feed, seeds).lower(*example).compile()
+    steps = compile_steps(method, feed, seeds, run.on_nonfinite).lower(*example).compile()
     evaluate = batches.over_images(evaluate_batch, feed.mesh)
     chunk = _FIRST_CHUNK
 
@@ -113,10 +117,10 @@ def fit(
                     block = next(blocks)
                 count = min(chunk, end - step, block.stop - step)
                 progress = steps(progress, block.images, block.order, root, np.int32(step), np.int32(count))
-                failed = int(np.max(progress.failed))
+                failed = np.max(progress.failed) >= 0
                 seconds = time.perf_counter() - began
-                if failed >= 0:
-                    raise NonFiniteError(_non_finite(run, failed, seed, seeds))
+                if failed:
+                    raise nonfinite.describe(run, feed, progress.failed, progress.sums, seed)
                 step += count
                 bar.update(count)
                 run.log.scalar("images_per_second", count * feed.batch_size / seconds, step)
@@ -126,8 +130,9 @@ def fit(
                 run.checkpoints.wait()
                 raise Interrupted(run.stop.signal_number or 0, step)
 
-            sums = {name: np.asarray(total, np.float64) / per_epoch for name, total in progress.sums.items()}
-            metrics = {"train": mean_and_sd(sums)}
+            metrics = {"train": mean_and_sd(_means(progress, per_epoch, run.on_nonfinite))}
+            if skipped := int(np.sum(progress.skipped)):
+                bar.write(f"epoch {epoch + 1}: {skipped} steps were not finite, and left out", file=sys.stderr)
             for split, images in evaluations.items():
                 values = evaluate(progress.state, images)
                 metrics[split] = mean_and_sd({name: v.mean(axis=0, dtype=np.float64) for name, v in values.items()})
@@ -148,7 +153,8 @@ def start(method: Method, feed: Feed, root: Array) -> Progress:
     # A weakly typed state would become strongly typed in the first step, and the second would be compiled anew.
     state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype) if x.weak_type else x, state)
     metrics = jax.eval_shape(method.step, state, images, root)[1]
-    return Progress(state, {name: jnp.zeros((), m.dtype) for name, m in metrics.items()}, jnp.int32(-1))
+    sums = {name: jnp.zeros((), metric.dtype) for name, metric in metrics.items()}
+    return Progress(state, sums, skipped=jnp.int32(0), in_a_row=jnp.int32(0), failed=jnp.int32(-1))
 
 
 def run_once(mesh: Mesh) -> dict[str, int] | None:
@@ -156,7 +162,9 @@ def run_once(mesh: Mesh) -> dict[str, int] | None:
     return {"xla_backend_optimization_level": 0} if mesh.devices.flat[0].platform == "cpu" else None
 
 
-def compile_steps(method: Method, feed: Feed, seeds: int | None = None) -> jax.stages.Wrapped:
+def compile_steps(
+    method: Method, feed: Feed, seeds: int | None = None, on_nonfinite: OnNonFinite = "stop"
+) -> jax.stages.Wrapped:
     """One program for any number of steps: (progress, images, order, root, step, count) -> progress.
 
     Images and order are those of a block of the feed.
@@ -164,26 +172,36 @@ def compile_steps(method: Method, feed: Feed, seeds: int | None = None) -> jax.s
     With `seeds`, progress, order and root have them as their first axis; all stop where one of them has to.
 
     Takes steps `step` ... `step + count - 1`, which must lie in one epoch and in that block; stops early at a step
-    with a metric that is not finite. The progress passed in is donated: its memory holds the result.
+    with a metric that is not finite, or leaves such steps out, each seed its own, and stops after too many in a row.
+    The progress passed in is donated: its memory holds the result.
     """
+    patience = nonfinite.PATIENCE[on_nonfinite]
 
     def steps(progress: Progress, images: Tree, order: Order, root: Array, step: Array, count: Array) -> Progress:
-        sums = jax.tree.map(lambda s: jnp.where(step % feed.steps_per_epoch == 0, 0, s), progress.sums)
-        # Nothing that differs between seeds may be in the loop's condition, or each step would select among carries.
-        progress = Progress(progress.state, sums, jnp.int32(-1))
+        begins = step % feed.steps_per_epoch == 0
+        sums, skipped = jax.tree.map(lambda x: jnp.where(begins, 0, x), (progress.sums, progress.skipped))
+        progress = progress._replace(sums=sums, skipped=skipped)
 
-        def more(carry: tuple[Array, Progress]) -> Array:
-            return (carry[0] < count) & (carry[1].failed < 0)
+        def more(carry: tuple[Array, Array, Progress]) -> Array:
+            return (carry[0] < count) & ~carry[1]
 
-        def one(carry: tuple[Array, Progress]) -> tuple[Array, Progress]:
-            i, (state, sums, _) = carry
+        def one(carry: tuple[Array, Array, Progress]) -> tuple[Array, Array, Progress]:
+            i, _, before = carry
             batch = feed.batch(images, order, step + i)
-            state, metrics = method.step(state, batch, rng.stream(root, "step", step + i))
-            finite = all_finite(list(metrics.values()), seeds)
-            sums = {name: sums[name] + value for name, value in metrics.items()}
-            return i + 1, Progress(state, sums, jnp.where(finite, -1, step + i))
+            state, metrics = method.step(before.state, batch, rng.stream(root, "step", step + i))
+            finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
+            in_a_row = jnp.where(finite, 0, before.in_a_row + 1)
+            fails = in_a_row >= patience
+            if on_nonfinite == "skip":
+                state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, before.state)
+            # The step that ends training counts, so that the sums tell which of its metrics were not finite.
+            sums = {name: before.sums[name] + jnp.where(finite | fails, value, 0) for name, value in metrics.items()}
+            failed = jnp.where(fails, step + i, -1)
+            # Nothing that differs between seeds may be in the condition, or each step would select among carries.
+            stop = any_seed(fails, seeds)
+            return i + 1, stop, Progress(state, sums, before.skipped + ~finite, in_a_row, failed)
 
-        return jax.lax.while_loop(more, one, (jnp.int32(0), progress))[1]
+        return jax.lax.while_loop(more, one, (jnp.int32(0), jnp.bool(False), progress))[2]
 
     if seeds is not None:
         steps = over_seeds(steps, seeds, (0, *feed.seed_axes, 0, None, None))
@@ -195,8 +213,9 @@ def _abstract(initial: Callable[[Array], Progress], root: Array, sharding: Named
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
 
 
-def _non_finite(run: Run, step: int, seed: int, seeds: int | None) -> str:
-    kept = run.checkpoints.steps()
-    good = f"the last good checkpoint, of step {max(kept)}, is kept" if kept else "no checkpoint had been saved before"
-    which = f"seed {seed}" if seeds in (None, 1) else f"one of the seeds {seed} to {seed + (seeds or 1) - 1}"
-    return f"a metric was NaN or infinite at step {step} of {which} in {run.path}; {good}; try a lower --learning-rate"
+def _means(progress: Progress, steps: int, on_nonfinite: OnNonFinite) -> dict[str, np.ndarray]:
+    """Of each metric over the epoch's steps: float64, as the sums are shaped; NaN where all steps were left out."""
+    skipped = np.asarray(progress.skipped)
+    with np.errstate(invalid="ignore"):
+        means = {name: np.asarray(total, np.float64) / (steps - skipped) for name, total in progress.sums.items()}
+    return means | {"skipped_steps": skipped} if on_nonfinite == "skip" else means

@@ -19,7 +19,7 @@ from aejax import plots
 from aejax.errors import UserError
 from aejax.training import report
 from aejax.training.checkpoints import Checkpoints
-from aejax.training.config import RunConfig, identity, plain_name
+from aejax.training.config import OnNonFinite, RunConfig, identity, plain_name
 from aejax.training.interruption import Request, on_request
 from aejax.training.logging import MetricsLog
 
@@ -35,11 +35,13 @@ class Run:
       checkpoints: what training resumes from.
       log: metrics and pictures by step.
       stop: whether Ctrl-C or SIGTERM has asked for an end since the run was opened.
+      on_nonfinite: what becomes of a step whose loss or gradient is not finite.
     """
 
-    def __init__(self, path: Path, stop: Request) -> None:
+    def __init__(self, path: Path, stop: Request, on_nonfinite: OnNonFinite = "stop") -> None:
         self.path = path
         self.stop = stop
+        self.on_nonfinite = on_nonfinite
         self.checkpoints = Checkpoints(path / "checkpoints")
         self.log = MetricsLog(path)
 
@@ -83,7 +85,7 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
         raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
     with lock, on_request() as stop:
         _claim(path, identity(config))
-        run = Run(path, stop)
+        run = Run(path, stop, config.on_nonfinite)
         try:
             yield run
         finally:

@@ -37,10 +37,9 @@ def over_seeds(function: Callable[..., Any], count: int, in_axes: Sequence[int |
     return alone
 
 
-def all_finite(values: Sequence[Array], count: int | None) -> Array:
-    """Whether all scalars are finite, for all seeds where there are several: bool ()."""
-    finite = jnp.stack([jnp.isfinite(value) for value in values]).all()
-    return jax.lax.pmin(finite.astype(jnp.int32), AXIS) > 0 if count is not None and count > 1 else finite
+def any_seed(flag: Array, count: int | None) -> Array:
+    """Whether the flag, bool (), is set for any of the seeds, where there are several."""
+    return jax.lax.pmax(flag.astype(jnp.int32), AXIS) > 0 if count is not None and count > 1 else flag
 
 
 def mean_and_sd(values: Mapping[str, np.ndarray]) -> dict[str, float]:

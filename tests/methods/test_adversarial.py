@@ -159,7 +159,7 @@ def test_without_the_adversary_only_the_autoencoder_moves(images: Array) -> None
     state = method.init(KEY, images)
     stepped, metrics = method.step(state, images, KEY)
     jax.tree.map(np.testing.assert_array_equal, stepped.params["discriminator"], state.params["discriminator"])
-    assert set(metrics) == {"loss", "bce"}
+    assert set(metrics) == {"loss", "bce", "reconstruction_gradient_norm"}
 
 
 def test_losses_at_equal_logits_are_2_ln_2_and_ln_2() -> None:

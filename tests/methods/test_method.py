@@ -7,7 +7,7 @@ import optax
 import pytest
 from jax import Array
 
-from aejax.methods.method import Method, Metrics, Params, TrainState, one_optimizer
+from aejax.methods.method import Method, Metrics, Params, TrainState, clipped, one_optimizer
 
 SHAPE = (6, 2, 2, 1)
 GOAL = 0.7
@@ -80,6 +80,23 @@ def test_the_optimizer_state_is_carried_from_step_to_step(optimizer: optax.Gradi
     assert (adam.nu["w"] > 0).all()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.opt_state, opt_state)
     np.testing.assert_allclose(state.params["w"], params["w"], atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_a_gradient_longer_than_the_limit_is_scaled_down_to_it(images: Array, share: float) -> None:
+    state = started(one_optimizer(init_params, loss, optax.sgd(0.1)), images)
+    _, gradient = by_hand(state.params["w"], images)
+    length = np.linalg.norm(gradient)
+    method = one_optimizer(init_params, loss, clipped(optax.sgd(0.1), share * float(length)))
+    after, metrics = method.step(started(method, images), images, KEY)
+    expected = state.params["w"] - 0.1 * min(share, 1) * gradient
+    np.testing.assert_allclose(after.params["w"], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(metrics["gradient_norm"], length, rtol=1e-5)
+
+
+def test_without_a_limit_the_optimizer_stays_what_it_is() -> None:
+    optimizer = optax.adam(0.1)
+    assert clipped(optimizer, None) is optimizer
 
 
 def test_a_batch_twice_is_the_same_step(images: Array) -> None:

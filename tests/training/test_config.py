@@ -85,6 +85,7 @@ def test_the_identity_leaves_out_places_and_is_json() -> None:
         "dataset": "mnist",
         "image_size": None,
         "seed": 0,
+        "clip_norm": None,
         "epochs": 30,
         "learning_rate": 1e-3,
         "kl_weight": 1.0,
@@ -95,7 +96,16 @@ def test_the_identity_leaves_out_places_and_is_json() -> None:
 
 
 def test_places_do_not_change_the_identity_and_all_else_does() -> None:
-    elsewhere = Config(devices=2, data_dir=Path("a"), raw_dir=Path("b"), runs=Path("c"), name="d", pictures="e")
+    elsewhere = Config(
+        on_nonfinite="skip", devices=2, data_dir=Path("a"), raw_dir=Path("b"), runs=Path("c"), name="d", pictures="e"
+    )
     assert identity(elsewhere) == identity(Config())
-    for options in ({"seed": 1}, {"dataset": "digits"}, {"image_size": 8}, {"epochs": 3}, {"hidden_sizes": (512,)}):
+    for options in (
+        {"seed": 1},
+        {"dataset": "digits"},
+        {"image_size": 8},
+        {"epochs": 3},
+        {"hidden_sizes": (512,)},
+        {"clip_norm": 1.0},
+    ):
         assert identity(Config(**options)) != identity(Config())

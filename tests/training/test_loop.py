@@ -1,4 +1,4 @@
-"""Training: exact resume, one compilation, devices, non-finite metrics."""
+"""Training: exact resume, one compilation, devices."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ from aejax.training import loop
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
 from aejax.training.interruption import Interrupted
-from aejax.training.loop import NonFiniteError, fit
+from aejax.training.loop import fit
 from aejax.training.runs import open_run
 
 BATCH, STEPS = 8, 5  # per epoch
@@ -212,43 +212,6 @@ def test_any_number_of_devices_trains_as_one_does(tmp_path: Path) -> None:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.params, other.params)
         for record, other_record in zip(records, other_records, strict=True):
             assert record["loss"] == pytest.approx(other_record["loss"], rel=1e-6)
-
-
-def failing_at(step: int) -> Method:
-    """Counts its steps in its state and reports a NaN loss in the given one."""
-    plain = noisy_autoencoder()
-
-    def init(key: jax.Array, images: jax.Array) -> Any:
-        return plain.init(key, images), jnp.int32(0)
-
-    def count(state: Any, images: jax.Array, key: jax.Array) -> Any:
-        inner, metrics = plain.step(state[0], images, key)
-        loss = jnp.where(state[1] == step, jnp.nan, metrics["loss"])
-        return (inner, state[1] + 1), {**metrics, "loss": loss}
-
-    return Method(init, count, lambda state, images, key: plain.evaluate(state[0], images, key))
-
-
-@pytest.mark.parametrize("chunk", [1, 100])
-def test_a_nan_loss_stops_at_its_step_and_keeps_the_last_good_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
-) -> None:
-    monkeypatch.setattr(loop, "_FIRST_CHUNK", chunk)
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", chunk)
-    with pytest.raises(NonFiniteError, match=r"at step 12 of seed 3 .* of step 10, is kept"):
-        train(tmp_path, method=failing_at(12))
-    with open_run(RunConfig(runs=tmp_path), "test") as run:
-        assert run.checkpoints.steps()[-1] == 10
-        assert {record["step"] for record in run.log.records()} == {5, 10}
-        like = jax.eval_shape(lambda: loop.start(failing_at(12), feed(), jax.random.key(0)))
-        step, progress = run.checkpoints.restore(like) or pytest.fail("no checkpoint")
-    assert step == 10
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(progress))
-
-
-def test_a_nan_loss_before_any_checkpoint_says_so(tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteError, match=r"at step 0 .* no checkpoint"):
-        train(tmp_path, method=failing_at(0))
 
 
 def feed() -> Any:
