@@ -72,9 +72,9 @@ def test_seeds_and_devices_go_together(tmp_path: Path) -> None:
 
 def test_one_seed_that_is_not_finite_stops_all_at_its_step(tmp_path: Path) -> None:
     states, _ = train(tmp_path, 0, 3)
-    largest = np.abs(states.params["w"]).max(axis=1)
-    limit = float(np.sort(largest)[-2:].mean())  # exceeded by one of them
-    with pytest.raises(NonFiniteError, match=f"of seed {largest.argmax()}"):
+    largest = np.sort(np.abs(states.params["w"]).max(axis=1))
+    limit = float(largest[-2:].mean())  # exceeded by at least one of them
+    with pytest.raises(NonFiniteError, match="of seed [0-2] in"):
         train(tmp_path / "again", 0, 3, noisy_method(limit))
 
 
