@@ -1,7 +1,10 @@
 """Contenders timed in turn: A B A B ..., so that a drift of the machine's speed meets all alike."""
 
+import contextlib
+import signal
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -28,6 +31,7 @@ class Row:
       memory_mib: the process's peak, or the accelerator's.
       device: what it computed on.
       note: why this is not a row like the others: screened out, timed once, failed.
+      host_mib: the process's peak, and those of the processes that it started.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Row:
     memory_mib: int | None = None
     device: str = ""
     note: str = ""
+    host_mib: int | None = None
 
     @property
     def median(self) -> float:
@@ -96,7 +101,7 @@ def measure(entries: Sequence[Entry], start: Callable[[Mapping[str, Any]], Timed
     def run(row: Row, steps: int) -> None:
         if row.name in workers and (reply := attempt(row, lambda worker: worker.run(steps))):
             row.seconds.append(reply["seconds"] * plan.steps_per_epoch / steps)
-            row.memory_mib = reply["memory_mib"]
+            row.memory_mib, row.host_mib = reply["memory_mib"], reply.get("host_mib")
 
     try:
         for row, entry in zip(rows, entries, strict=True):
@@ -130,3 +135,13 @@ def measure(entries: Sequence[Entry], start: Callable[[Mapping[str, Any]], Timed
         for worker in workers.values():
             worker.close()
     return rows
+
+
+@contextlib.contextmanager
+def stop_without_a_trace() -> Iterator[None]:
+    """Ctrl-C ends the command in one line: a benchmark writes its page whole or not at all."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
