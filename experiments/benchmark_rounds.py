@@ -31,7 +31,6 @@ class Row:
       memory_mib: the process's peak, or the accelerator's.
       device: what it computed on.
       note: why this is not a row like the others: screened out, timed once, failed.
-      host_mib: the process's peak, and those of the processes that it started.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Row:
     memory_mib: int | None = None
     device: str = ""
     note: str = ""
-    host_mib: int | None = None
 
     @property
     def median(self) -> float:
@@ -50,11 +48,12 @@ class Row:
 
 
 class Entry(NamedTuple):
-    """A contender before it has run: `spec` is what its worker builds."""
+    """A contender before it has run: `spec` is what its worker builds; `steps` are its own, where not the plan's."""
 
     name: str
     role: Role
     spec: Mapping[str, Any]
+    steps: int | None = None
 
 
 class Plan(NamedTuple):
@@ -101,7 +100,7 @@ def measure(entries: Sequence[Entry], start: Callable[[Mapping[str, Any]], Timed
     def run(row: Row, steps: int) -> None:
         if row.name in workers and (reply := attempt(row, lambda worker: worker.run(steps))):
             row.seconds.append(reply["seconds"] * plan.steps_per_epoch / steps)
-            row.memory_mib, row.host_mib = reply["memory_mib"], reply.get("host_mib")
+            row.memory_mib = reply["memory_mib"]
 
     try:
         for row, entry in zip(rows, entries, strict=True):
@@ -129,8 +128,8 @@ def measure(entries: Sequence[Entry], start: Callable[[Mapping[str, Any]], Timed
 
         bar.total = bar.n + plan.rounds * len(workers)
         for _ in range(plan.rounds):
-            for row in rows:
-                run(row, plan.steps)
+            for row, entry in zip(rows, entries, strict=True):
+                run(row, entry.steps or plan.steps)
     finally:
         for worker in workers.values():
             worker.close()

@@ -210,7 +210,8 @@ def record(results: Sequence[Result], where: Mapping[str, Any]) -> dict[str, Any
 def figure(results: Sequence[Result], title: str) -> Figure:
     """Horizontal bars: medians, lines from minimum to maximum."""
     drawing = Figure(figsize=(8.4, 1.2 + 0.7 * len(results)), dpi=plots.DPI, layout="constrained")
-    axes, names = drawing.subplots(), []
+    axes = drawing.subplots()
+    names: list[str] = []
     for result in results:
         for kind, starts in (("cold", result.cold), ("warm", result.warm)):
             ready = [start.ready for start in starts]
