@@ -25,9 +25,10 @@ from aejax.errors import UserError
 from aejax.training.config import RunConfig, at_least
 from experiments import benchmark_report as report
 from experiments.benchmark_jax import SYSTEMS
+from experiments.benchmark_limits import Limits
 from experiments.benchmark_report import Result
 from experiments.benchmark_rounds import Entry, Plan, Row, measure, stop_without_a_trace
-from experiments.benchmark_worker import VARIABLES, Worker
+from experiments.benchmark_worker import VARIABLES, Worker, WorkerError
 
 PYTORCH_SETTINGS: dict[str, list[str]] = {
     "PyTorch": [],
@@ -92,7 +93,7 @@ def main(config: Config) -> None:
 
 
 def compare(config: Config, spec: Mapping[str, Any], start: Callable[[Mapping[str, Any]], Worker]) -> Result:
-    """Checks that both sides compute the same, then times them."""
+    """Checks that both sides compute the same, times them, and measures what limits this project's."""
     with contextlib.closing(start({**spec, "side": "check"})) as worker:
         checked = worker.setup()
     per_epoch = checked["steps_per_epoch"]
@@ -100,9 +101,12 @@ def compare(config: Config, spec: Mapping[str, Any], start: Callable[[Mapping[st
     contenders = entries(spec, checked["platform"], checked["devices"])
     with tqdm(total=len(contenders) * (1 + config.rounds), unit="run") as bar:
         rows = measure(contenders, start, plan, bar)
+    limits = None
+    with contextlib.closing(start({**spec, "side": "limits"})) as worker, contextlib.suppress(WorkerError):
+        limits = Limits(**worker.setup())
     if checked["platform"] != "gpu":
         rows.append(Row("GPU", "ours", note=f"open: JAX found no GPU here, only a {checked['platform']}"))
-    return Result(spec["system"], checked, plan, spec["batch_size"], rows)
+    return Result(spec["system"], checked, plan, spec["batch_size"], rows, limits)
 
 
 def entries(spec: Mapping[str, Any], platform: str, devices: int) -> list[Entry]:

@@ -18,6 +18,8 @@ from aejax.errors import UserError
 from aejax.training.config import RunConfig, identity, plain_name
 from aejax.training.report import decimal, markdown
 from aejax.training.runs import write_json, write_text
+from experiments import benchmark_limits
+from experiments.benchmark_limits import Limits
 from experiments.benchmark_rounds import Plan, Row
 
 _COLOURS = {"ours": "#0072b2", "rival": "#d55e00", "once": "#8c959f"}
@@ -25,13 +27,15 @@ _INK = "#24292f"
 
 
 class Result(NamedTuple):
-    """A system's rows, what was checked before them ("parameters", "logits_differ_by", ...) and how they were timed."""
+    """A system's rows, what was checked before them ("parameters", "logits_differ_by", ...), how they were timed, and
+    what limits this project's."""
 
     system: str
     checked: Mapping[str, Any]
     plan: Plan
     batch_size: int
     rows: Sequence[Row]
+    limits: Limits | None = None
 
     @property
     def images_per_epoch(self) -> int:
@@ -98,6 +102,8 @@ def page(results: Sequence[Result], where: Mapping[str, Any], title: str) -> str
             f"into PyTorch and equal noise, logits differ by at most {checked['logits_differ_by']:.1e} of the largest "
             f"one or of 1, and after one step of the optimiser by {checked['logits_after_a_step_differ_by']:.1e}.",
         ]
+        if result.limits is not None and result.rows[0].seconds:
+            parts.append(benchmark_limits.sentence(result.limits, result.rows[0].median / plan.steps_per_epoch))
     return "\n\n".join(parts)
 
 
@@ -116,6 +122,7 @@ def record(results: Sequence[Result], where: Mapping[str, Any]) -> dict[str, Any
             "checked": result.checked,
             **result.plan._asdict(),
             "pytorch_best": best and best.name,
+            "limits": result.limits and result.limits._asdict(),
             "rows": values,
         }
     return {"environment": where, "systems": systems}
