@@ -9,7 +9,6 @@ Needs PyTorch: pip install -e '.[benchmark]'
 
 import contextlib
 import importlib.util
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,16 +19,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from aejax import cli, plots
+from aejax import cli
 from aejax.data import load
 from aejax.errors import UserError
-from aejax.training.config import RunConfig, at_least, identity, plain_name
-from aejax.training.runs import write_json
+from aejax.training.config import RunConfig, at_least
 from experiments import benchmark_report as report
 from experiments.benchmark_jax import SYSTEMS
+from experiments.benchmark_limits import Limits
 from experiments.benchmark_report import Result
-from experiments.benchmark_rounds import Entry, Plan, Row, measure
-from experiments.benchmark_worker import Worker
+from experiments.benchmark_rounds import Entry, Plan, Row, measure, stop_without_a_trace
+from experiments.benchmark_worker import VARIABLES, Worker, WorkerError
 
 PYTORCH_SETTINGS: dict[str, list[str]] = {
     "PyTorch": [],
@@ -74,47 +73,29 @@ def main(config: Config) -> None:
             file=sys.stderr,
         )
     images = load(config.dataset, "train[:90%]", config.data_dir, config.raw_dir, config.image_size).images
-    folder = config.runs.expanduser() / "benchmark" / (config.name or plain_name(config.dataset))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        log = (folder / "workers.log").open("w")
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder with --runs") from None
-
-    with log, tempfile.TemporaryDirectory() as scratch:
+    folder = report.open_folder(config, "benchmark")
+    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch:
         np.save(Path(scratch) / "images.npy", images)
-        variables = {
-            "JAX_ENABLE_COMPILATION_CACHE": "false",  # both sides compile anew
-            "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
-            "TORCHINDUCTOR_CACHE_DIR": scratch,
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # both sides share a GPU's memory
-        }
+        variables = VARIABLES | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "TORCHINDUCTOR_CACHE_DIR": scratch}
         spec = {
             "images": f"{scratch}/images.npy",
             "batch_size": config.batch_size,
             "devices": config.devices,
             "seed": config.seed,
         }
-        try:
+        with stop_without_a_trace():
             results = [
                 compare(config, {**spec, "system": system}, lambda spec: Worker(spec, log, variables))
                 for system in dict.fromkeys(config.systems)
             ]
-        except KeyboardInterrupt:
-            print("stopped; nothing was written", file=sys.stderr)
-            sys.exit(128 + signal.SIGINT)
 
     title = f"{config.dataset}, batches of {config.batch_size}"
-    page = report.page(results, where, title)
-    print(page)
-    (folder / "table.md").write_text(page + "\n")
-    write_json(folder / "results.json", {"config": identity(config), **report.record(results, where)})
-    plots.save(report.figure(results, title), folder / "benchmark.png")
-    print(f"table, results.json and picture: {folder}")
+    page, values = report.page(results, where, title), report.record(results, where)
+    report.write(folder, config, page, values, report.figure(results, title))
 
 
 def compare(config: Config, spec: Mapping[str, Any], start: Callable[[Mapping[str, Any]], Worker]) -> Result:
-    """Checks that both sides compute the same, then times them."""
+    """Checks that both sides compute the same, times them, and measures what limits this project's."""
     with contextlib.closing(start({**spec, "side": "check"})) as worker:
         checked = worker.setup()
     per_epoch = checked["steps_per_epoch"]
@@ -122,9 +103,12 @@ def compare(config: Config, spec: Mapping[str, Any], start: Callable[[Mapping[st
     contenders = entries(spec, checked["platform"], checked["devices"])
     with tqdm(total=len(contenders) * (1 + config.rounds), unit="run") as bar:
         rows = measure(contenders, start, plan, bar)
+    limits = None
+    with contextlib.closing(start({**spec, "side": "limits"})) as worker, contextlib.suppress(WorkerError):
+        limits = Limits(**worker.setup())
     if checked["platform"] != "gpu":
         rows.append(Row("GPU", "ours", note=f"open: JAX found no GPU here, only a {checked['platform']}"))
-    return Result(spec["system"], checked, plan, spec["batch_size"], rows)
+    return Result(spec["system"], checked, plan, spec["batch_size"], rows, limits)
 
 
 def entries(spec: Mapping[str, Any], platform: str, devices: int) -> list[Entry]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 from jax import Array
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import corruptions, priors, rng
 from aejax.corruptions import Corruption
@@ -140,7 +140,12 @@ def build(spec: Mapping[str, Any]) -> Contender:
         if int(progress.failed) >= 0:
             raise FloatingPointError(f"a metric was NaN or infinite at step {int(progress.failed)}")
 
-    device = feed.mesh.devices.flat[0]
-    kind = device.platform if device.platform == "cpu" else device.device_kind
-    memory = None if device.platform == "cpu" else lambda: int(device.memory_stats()["peak_bytes_in_use"])
-    return Contender(block, f"{feed.mesh.size} x {kind}", memory)
+    return Contender(block, *device_of(feed.mesh))
+
+
+def device_of(mesh: Mesh) -> tuple[str, Callable[[], int] | None]:
+    """The `device` and `device_memory` of a contender on this mesh."""
+    device = mesh.devices.flat[0]
+    if device.platform == "cpu":
+        return f"{mesh.size} x cpu", None
+    return f"{mesh.size} x {device.device_kind}", lambda: (device.memory_stats() or {}).get("peak_bytes_in_use", 0)

@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from aejax import plots
+from aejax.errors import UserError
+from aejax.training.config import RunConfig, identity, plain_name
 from aejax.training.report import decimal, markdown
+from aejax.training.runs import write_json, write_text
+from experiments import benchmark_limits
+from experiments.benchmark_limits import Limits
 from experiments.benchmark_rounds import Plan, Row
 
 _COLOURS = {"ours": "#0072b2", "rival": "#d55e00", "once": "#8c959f"}
@@ -22,13 +27,15 @@ _INK = "#24292f"
 
 
 class Result(NamedTuple):
-    """A system's rows, what was checked before them ("parameters", "logits_differ_by", ...) and how they were timed."""
+    """A system's rows, what was checked before them ("parameters", "logits_differ_by", ...), how they were timed, and
+    what limits this project's."""
 
     system: str
     checked: Mapping[str, Any]
     plan: Plan
     batch_size: int
     rows: Sequence[Row]
+    limits: Limits | None = None
 
     @property
     def images_per_epoch(self) -> int:
@@ -71,11 +78,16 @@ def table(rows: Sequence[Row], images_per_epoch: int) -> str:
     return markdown(cells, "contender")
 
 
-def page(results: Sequence[Result], where: Mapping[str, Any], title: str) -> str:
-    """All of it as Markdown; `where` is the `environment`."""
+def heading(where: Mapping[str, Any], title: str) -> list[str]:
+    """A page's first paragraphs; `where` is the `environment`."""
     machine = f"{where['cpu']}, {where['cores']} cores, load average {where['load_average']:.2f} before"
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    parts = [f"# Benchmark: {title}", f"{where['date']}, {machine}; {versions}."]
+    return [f"# Benchmark: {title}", f"{where['date']}, {machine}; {versions}."]
+
+
+def page(results: Sequence[Result], where: Mapping[str, Any], title: str) -> str:
+    """All of it as Markdown; `where` is the `environment`."""
+    parts = heading(where, title)
     for result in results:
         plan, checked = result.plan, result.checked
         parts += [
@@ -90,6 +102,8 @@ def page(results: Sequence[Result], where: Mapping[str, Any], title: str) -> str
             f"into PyTorch and equal noise, logits differ by at most {checked['logits_differ_by']:.1e} of the largest "
             f"one or of 1, and after one step of the optimiser by {checked['logits_after_a_step_differ_by']:.1e}.",
         ]
+        if result.limits is not None and result.rows[0].seconds:
+            parts.append(benchmark_limits.sentence(result.limits, result.rows[0].median / plan.steps_per_epoch))
     return "\n\n".join(parts)
 
 
@@ -108,6 +122,7 @@ def record(results: Sequence[Result], where: Mapping[str, Any]) -> dict[str, Any
             "checked": result.checked,
             **result.plan._asdict(),
             "pytorch_best": best and best.name,
+            "limits": result.limits and result.limits._asdict(),
             "rows": values,
         }
     return {"environment": where, "systems": systems}
@@ -141,6 +156,30 @@ def figure(results: Sequence[Result], title: str) -> Figure:
         axes.tick_params(colors=_INK, labelsize=9)
     drawing.suptitle(title, x=0.01, ha="left", size=11, weight="bold", color=_INK)
     return drawing
+
+
+def open_folder(config: RunConfig, kind: str) -> Path:
+    """The folder <runs>/<kind>/<name>, by default that of the dataset's name, made if it is not there.
+
+    Raises:
+      UserError: where it cannot be written.
+    """
+    folder = config.runs.expanduser() / kind / (config.name or plain_name(config.dataset))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "workers.log").unlink(missing_ok=True)  # of an earlier benchmark; also, the folder can be written
+        return folder
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder with --runs") from None
+
+
+def write(folder: Path, config: RunConfig, page: str, values: Mapping[str, Any], drawing: Figure) -> None:
+    """Leaves table.md, results.json and benchmark.png in the folder, and the table on the terminal."""
+    print(page)
+    write_text(folder / "table.md", page + "\n")
+    write_json(folder / "results.json", {"config": identity(config), **values})
+    plots.save(drawing, folder / "benchmark.png")
+    print(f"table, results.json and picture: {folder}")
 
 
 def environment() -> dict[str, Any]:

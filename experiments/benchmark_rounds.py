@@ -1,7 +1,10 @@
 """Contenders timed in turn: A B A B ..., so that a drift of the machine's speed meets all alike."""
 
+import contextlib
+import signal
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -45,11 +48,12 @@ class Row:
 
 
 class Entry(NamedTuple):
-    """A contender before it has run: `spec` is what its worker builds."""
+    """A contender before it has run: `spec` is what its worker builds; `steps` are its own, where not the plan's."""
 
     name: str
     role: Role
     spec: Mapping[str, Any]
+    steps: int | None = None
 
 
 class Plan(NamedTuple):
@@ -124,9 +128,19 @@ def measure(entries: Sequence[Entry], start: Callable[[Mapping[str, Any]], Timed
 
         bar.total = bar.n + plan.rounds * len(workers)
         for _ in range(plan.rounds):
-            for row in rows:
-                run(row, plan.steps)
+            for row, entry in zip(rows, entries, strict=True):
+                run(row, entry.steps or plan.steps)
     finally:
         for worker in workers.values():
             worker.close()
     return rows
+
+
+@contextlib.contextmanager
+def stop_without_a_trace() -> Iterator[None]:
+    """Ctrl-C ends the command in one line: a benchmark writes its page whole or not at all."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

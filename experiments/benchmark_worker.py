@@ -6,6 +6,7 @@ The process reads JSON lines, first what to build and then numbers of steps, ans
 import contextlib
 import importlib
 import json
+import multiprocessing
 import os
 import re
 import resource
@@ -21,6 +22,12 @@ from aejax.errors import UserError
 
 _WARM_UP_STEPS = 10
 
+# Of the environment, for workers that are compared.
+VARIABLES = {
+    "JAX_ENABLE_COMPILATION_CACHE": "false",  # each compiles anew
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # they share a GPU's memory
+}
+
 
 class Contender(NamedTuple):
     """What a worker times.
@@ -29,11 +36,15 @@ class Contender(NamedTuple):
       block: takes this many steps from the start of an epoch, shuffling and gathering included, and waits for them.
       device: where it computes, for the table.
       device_memory: the accelerator's peak so far, in bytes; None on a CPU.
+      prepare: what comes before each measurement and is not timed.
+      unit: measurements over multiples of so many steps are the fairest.
     """
 
     block: Callable[[int], None]
     device: str
     device_memory: Callable[[], int] | None = None
+    prepare: Callable[[], None] = lambda: None
+    unit: int = 1
 
 
 class WorkerError(Exception):
@@ -62,11 +73,12 @@ class Worker:
         )
 
     def setup(self) -> dict[str, Any]:
-        """Builds: {"build_s", "first_step_s" with its compilation, "warm_up_s", "device"}, or what a check answers."""
+        """Builds, and answers {"build_s", "first_step_s" with its compilation, "warm_up_s", "device", "unit"}, or what
+        a check found."""
         return self._ask(self._spec)
 
     def run(self, steps: int) -> dict[str, Any]:
-        """{"seconds" for the steps, "memory_mib", the largest so far}."""
+        """{"seconds" for the steps; "memory_mib", the largest so far, and "host_mib", that of its processes alone}."""
         return self._ask(steps)
 
     def close(self) -> None:
@@ -108,13 +120,15 @@ def main() -> None:
                 built = importlib.import_module(f"experiments.benchmark_{request['side']}").build(request)
                 if isinstance(built, Contender):
                     contender = built
-                    reply = {"build_s": time.perf_counter() - began, "device": contender.device}
+                    reply = {"build_s": time.perf_counter() - began, "device": contender.device, "unit": contender.unit}
                     reply |= {"first_step_s": _seconds(contender, 1)}
                     reply |= {"warm_up_s": _seconds(contender, _WARM_UP_STEPS)}
                 else:
                     reply = built
             else:
-                reply = {"seconds": _seconds(contender, request), "memory_mib": _peak_memory(contender) // 2**20}
+                contender.prepare()
+                reply = {"seconds": _seconds(contender, request), "host_mib": _host_memory() // 2**20}
+                reply |= {"memory_mib": _peak_memory(contender) // 2**20}
         except UserError as error:
             reply = {"user_error": str(error)}
         except Exception as error:  # this contender's row will say so, and the others go on
@@ -130,11 +144,16 @@ def _seconds(contender: Contender, steps: int) -> float:
 
 
 def _peak_memory(contender: Contender) -> int:
-    """In bytes: the accelerator's, or else this process's largest resident size so far."""
-    if contender.device_memory is not None:
-        return contender.device_memory()
-    status = Path("/proc/self/status")
+    """In bytes: the accelerator's, or else that of the contender's processes so far."""
+    return _host_memory() if contender.device_memory is None else contender.device_memory()
+
+
+def _host_memory() -> int:
+    """The largest resident sizes so far of this process and of those that it has started, added up, in bytes."""
+    statuses = [Path("/proc/self/status")]
+    statuses += [Path(f"/proc/{child.pid}/status") for child in multiprocessing.active_children()]
     # Under Linux, getrusage would also count the parent, whose memory this process shared before it ran Python.
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return 1024 * int(found[1])
+    found = [re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) for status in statuses if status.exists()]
+    if found:
+        return sum(1024 * int(match[1]) for match in found if match)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -80,6 +80,8 @@ class FakeWorker:
         if self.side == "check":
             checked = {"parameters": 4385, "logits_differ_by": 2e-7, "logits_after_a_step_differ_by": 3e-6}
             return {"platform": "cpu", "devices": 2, "steps_per_epoch": 6, **checked}
+        if self.side == "limits":
+            return {"flops": 2e7, "matrix_flops": 1e7, "bytes": 1e6, "peak_flops": 4e9, "peak_bytes": 1e9}
         return {"build_s": 1.0, "first_step_s": 2.0, "warm_up_s": 0.5, "device": "fake"}
 
     def run(self, steps: int) -> dict[str, Any]:
@@ -113,6 +115,7 @@ def test_main_leaves_a_table_a_record_and_a_picture(
     ]
     assert "open: JAX found no GPU here" in table
     assert "both sides have 4385 parameters" in table
+    assert "a step takes 10.00 ms for 0.02 GFLOP, 50% of them in matrix products: 2.0 GFLOP/s of 4.0 (50%)" in table
     results = json.loads((folder / "results.json").read_text())
     assert results["config"]["rounds"] == 3
     assert len(results["systems"]["autoencoder"]["rows"]) == len(benchmark.PYTORCH_SETTINGS) + 4
