@@ -74,7 +74,7 @@ def test_one_seed_that_is_not_finite_stops_all_at_its_step(tmp_path: Path) -> No
     states, _ = train(tmp_path, 0, 3)
     largest = np.sort(np.abs(states.params["w"]).max(axis=1))
     limit = float(largest[-2:].mean())  # exceeded by at least one of them
-    with pytest.raises(NonFiniteError, match="of seed [0-2] in"):
+    with pytest.raises(NonFiniteError, match=r"of seed [0-2] in"):
         train(tmp_path / "again", 0, 3, noisy_method(limit))
 
 
