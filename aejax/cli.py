@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import tyro
+from absl import logging
 
 from aejax.errors import UserError
 from aejax.training.compilation import keep_programs
@@ -24,6 +25,7 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
     Exit status: 0; 1 where training diverged; 2 for bad input; 128 + the signal's number where it was interrupted. All
     but 0 with one line on stderr and no traceback, which is kept for bugs.
     """
+    logging.set_verbosity(logging.FATAL)  # Orbax logs, with a traceback from each of its threads, what it then raises
     try:
         config = parse(config_class)
         keep_programs()

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from aejax import cli, plots, priors, rng
 from aejax.data.datasets import Dataset
-from aejax.data.feeds import as_float
+from aejax.data.feeds import as_float, check_batch
 from aejax.errors import UserError
 from aejax.evaluation import parzen, prior_match
 from aejax.methods import adversarial, games
@@ -108,6 +108,7 @@ def main(config: Config) -> None:
     config = dataclasses.replace(config, name=config.name or (name if config.adversarial else f"{name}-plain"))
     mesh = make_mesh(config.devices, config.batch_size, dense=not config.conv)
     data = load_splits(config)
+    check_batch(data.train.images, config.batch_size, mesh)
     model = build(config, data.train.images.shape[1:])
     examples = told(config, data.train)
 

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from aejax import cli, corruptions, plots, rng
 from aejax.data.datasets import Dataset
+from aejax.data.feeds import check_batch
 from aejax.errors import UserError
 from aejax.methods import semi_supervised
 from aejax.methods.method import clipped
@@ -68,6 +69,7 @@ def main(config: Config) -> None:
     data = load_splits(config)
     if data.train.labels is None or data.held_out.labels is None or data.test.labels is None:
         raise UserError(f"--dataset {config.dataset} has no labels to judge by: choose another")
+    check_batch(data.train.images, config.batch_size, mesh)
     classes = config.clusters or int(data.train.labels.max()) + 1
     examples = training_examples(config, data.train, data.train.labels)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from aejax import cli, corruptions, plots
 from aejax.corruptions import Corruption
-from aejax.data.feeds import as_float
+from aejax.data.feeds import as_float, check_batch
 from aejax.errors import UserError
 from aejax.evaluation import baselines
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
@@ -94,6 +94,7 @@ def train(config: Config, data: Splits) -> Restorer:
     config = with_defaults(config, DEFAULTS[config.network], default_name(config, config.dataset))
     assert config.batch_size
     mesh = make_mesh(config.devices, config.batch_size)
+    check_batch(data.train.images, config.batch_size, mesh)
     network = build(config, data.train.images.shape[1:])
     examples = data.test.one_per_class()
 

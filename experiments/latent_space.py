@@ -19,7 +19,7 @@ import optax
 from jax import Array
 
 from aejax import cli, latent_page, plots, rng
-from aejax.data.feeds import as_float
+from aejax.data.feeds import as_float, check_batch
 from aejax.errors import UserError
 from aejax.evaluation import classifier
 from aejax.evaluation.classifier import Classifier
@@ -86,6 +86,7 @@ def main(config: Config) -> None:
     data = load_splits(config)
     if data.train.labels is None or data.test.labels is None:
         raise UserError(f"--dataset {config.dataset} has no labels, which colour the plane: choose another")
+    check_batch(data.train.images, config.batch_size, mesh)
     check_image_size(*data.train.images.shape[1:3])
     config = dataclasses.replace(config, name=config.name or f"{plain_name(config.dataset)}-seed{config.seed}")
     planes = [train_autoencoder(config, data), train_vae(config, data)]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax import cli, corruptions, plots, rng
-from aejax.data.feeds import as_float
+from aejax.data.feeds import as_float, check_batch
 from aejax.errors import UserError
 from aejax.evaluation import baselines
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
@@ -79,6 +79,7 @@ def main(config: Config) -> None:
     assert config.batch_size
     mesh = make_mesh(config.devices, config.batch_size)
     data = load_splits(config)
+    check_batch(data.train.images, config.batch_size, mesh)
     network = build(config, data.train.images.shape[1:])
     pixels = BERNOULLI if config.network == "lesson" else GAUSSIAN
     downscale = corruptions.downscale(config.factor, config.downscaling)

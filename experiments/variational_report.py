@@ -6,7 +6,7 @@ import optax
 from jax.sharding import Mesh
 
 from aejax import plots, rng
-from aejax.data.feeds import as_float
+from aejax.data.feeds import as_float, check_batch
 from aejax.evaluation import classifier, representation, sample_quality
 from aejax.evaluation.likelihood import active_units, importance_sampled_nll
 from aejax.methods import variational
@@ -29,6 +29,7 @@ def train_and_judge(
     assert config.batch_size
     assert config.latents
     mesh = make_mesh(config.devices, config.batch_size, dense=isinstance(model.decoder, DenseDecoder))
+    check_batch(grey.train.images, config.batch_size, mesh)
     data = binarized(config, grey)
     learner = method(config, model, optimizer, len(data.train.images), config.latents)
     with open_run(config, experiment) as run:

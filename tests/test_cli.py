@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from absl import logging
 
 from aejax import cli
 from aejax.errors import UserError
@@ -76,6 +77,22 @@ def test_each_end_has_its_status_and_one_line(command: Command, error: BaseExcep
     assert err.startswith(words)
     assert err.count("\n") == 1
     assert err.endswith("\n")
+
+
+def test_what_libraries_log_does_not_stand_beside_the_one_line(
+    command: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    def main(config: Config) -> None:
+        try:
+            raise OSError("disk full")
+        except OSError:
+            logging.exception("a thread of Orbax failed")
+        raise UserError("--runs is full")
+
+    verbosity = logging.get_verbosity()
+    assert command(main) == (2, "", "error: --runs is full\n")
+    assert not caplog.records
+    logging.set_verbosity(verbosity)
 
 
 def test_a_bug_keeps_its_traceback(command: Command) -> None:

@@ -128,11 +128,12 @@ def doubly_reparameterized(
     """
 
     def dreg(params: Params, images: Array, key: Array, weight: Array) -> tuple[Array, Metrics]:
-        def log_weights(params: Params, frozen: str) -> Terms:
+        def log_weights(params: Params, frozen: str, key: Array) -> Terms:
             return sample_terms(model, {**params, frozen: jax.lax.stop_gradient(params[frozen])}, images, key, samples)
 
-        # The compiler merges the two passes forwards; only backwards do they differ.
-        for_decoder, for_encoder = log_weights(params, "encoder"), log_weights(params, "decoder")
+        # The compiler merges the two passes forwards, which share their noise; only backwards do they differ.
+        for_decoder = log_weights(params, "encoder", jax.random.clone(key))
+        for_encoder = log_weights(params, "decoder", key)
         fixed = (jax.lax.stop_gradient(m) for m in (for_encoder.mean, for_encoder.log_variance))
         log_posterior = losses.gaussian_log_density(for_encoder.latents, *(m[:, None] for m in fixed))
         along_latents = for_encoder.log_likelihood + for_encoder.log_prior - log_posterior

@@ -1,6 +1,7 @@
 """Checkpoints through Orbax, with a checksum each: the latest two, to resume from, and the best one."""
 
 import hashlib
+import json
 import math
 import sys
 from pathlib import Path
@@ -41,6 +42,7 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_value, best_mode="min")
         self._path = path.absolute()
+        _set_damaged_values_aside(self._path)
         self._manager = ocp.CheckpointManager(self._path, options=options)
 
     def save(self, step: int, tree: Tree, value: float | None) -> None:
@@ -131,6 +133,19 @@ def checksum(tree: Tree) -> str:
         digest.update(f"{leaf.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _set_damaged_values_aside(path: Path) -> None:
+    """Takes what "best" is judged by from checkpoints where it cannot be read, at which Orbax would give up on all."""
+    for file in path.glob("[0-9]*/metrics/metrics"):
+        try:
+            float(json.loads(file.read_text())["value"])
+        except (OSError, ValueError, KeyError, TypeError):
+            step = file.parts[-3]
+            print(
+                f"{path}: whether step {step} is the best cannot be read, and it is not taken for it", file=sys.stderr
+            )
+            file.rename(file.with_name("damaged"))
 
 
 def _value(metrics: dict[str, float]) -> float:

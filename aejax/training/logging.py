@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 class MetricsLog:
     """Appends to <path>/metrics.jsonl and <path>/tensorboard.
 
-    A line is {"step", "epoch", "split", metric: value, ...}; a value that is not finite is null.
+    A line is {"step", "epoch", "split", metric: value, ...}; a value that is not finite is null. What cannot be written
+    raises OSError here, not in a thread of tensorboardX, whose end nobody would see.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,10 +37,15 @@ class MetricsLog:
         partial = self._file.with_name(".metrics.jsonl.tmp")
         partial.write_text("".join(_line(record) for record in kept))
         partial.replace(self._file)
-        from tensorboardX import SummaryWriter  # here, since `--help` need not pay for it
+        from tensorboardX.event_file_writer import EventsWriter  # here, since `--help` need not pay for it
+        from tensorboardX.proto.event_pb2 import SessionLog
 
         self.close()
-        self._writer = SummaryWriter(str(self._events), purge_step=step + 1)
+        self._events.mkdir(exist_ok=True)
+        self._writer = EventsWriter(str(self._events / "events"))
+        # TensorBoard then forgets what earlier files hold of this step and later ones.
+        self._event(step + 1, file_version="brain.Event:2")
+        self._event(step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, epoch: int, splits: Mapping[str, Mapping[str, float]]) -> None:
         """Appends one record per split."""
@@ -50,19 +57,30 @@ class MetricsLog:
             file.write("".join(_line(record) for record in records))
         for split, metrics in splits.items():
             for name, value in metrics.items():
-                self._writer.add_scalar(f"{name}/{split}", value, step)
+                self.scalar(f"{name}/{split}", value, step)
+        self._writer.flush()
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """For TensorBoard alone: what depends on the machine, such as speed."""
-        self._writer.add_scalar(name, value, step)
+        from tensorboardX import summary
+
+        self._event(step, summary=summary.scalar(name, value))
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
         """For TensorBoard: uint8 (height, width, 3)."""
-        self._writer.add_image(name, image, step, dataformats="HWC")
+        from tensorboardX import summary
+
+        self._event(step, summary=summary.image(name, image, dataformats="HWC"))
 
     def close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def _event(self, step: int, **what: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._writer.write_event(Event(wall_time=time.time(), step=step, **what))
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from aejax.errors import UserError
 from aejax.training import report
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import OnNonFinite, RunConfig, identity, plain_name
+from aejax.training.disk import refusals_in_one_line
 from aejax.training.interruption import Request, on_request
 from aejax.training.logging import MetricsLog
 
@@ -72,7 +73,8 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
     """Opens the run's folder, made if it is not there, for this process alone.
 
     Raises:
-      UserError: if the folder cannot be written, is in use, or holds a run of another configuration.
+      UserError: if the folder is in use or holds a run of another configuration, and at any time while the run is open,
+        if the folder cannot be written.
     """
     name = config.name or f"{plain_name(config.dataset)}-seed{config.seed}"
     path = config.runs.expanduser() / experiment / name
@@ -83,7 +85,7 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
         raise UserError(f"{path} is in use by another process: wait for it, or choose another --name") from None
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
-    with lock, on_request() as stop:
+    with lock, on_request() as stop, refusals_in_one_line(path):
         _claim(path, identity(config))
         run = Run(path, stop, config.on_nonfinite)
         try:

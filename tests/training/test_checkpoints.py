@@ -1,5 +1,6 @@
 """What is saved comes back bit for bit, and what is kept is the latest two and the best."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,52 @@ def test_a_damaged_checkpoint_is_passed_over_in_one_line_and_its_step_can_be_sav
     assert restored is not None
     assert restored[0] == 2
     third.close()
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "flipped bit"])
+def test_whichever_file_is_damaged_nothing_wrong_is_ever_restored(tmp_path: Path, how: str) -> None:
+    whole = tmp_path / "whole"
+    first = Checkpoints(whole)
+    save_all(first, {1: 0.5, 2: 0.25})
+    first.close()
+    files = [file.relative_to(whole) for file in sorted((whole / "2").rglob("*")) if file.is_file()]
+    assert len(files) > 3
+    passed_over = 0
+    for i, name in enumerate(files):
+        folder = tmp_path / str(i) / "checkpoints"
+        shutil.copytree(whole, folder)
+        data = bytearray((folder / name).read_bytes())
+        if how == "missing":
+            (folder / name).unlink()
+        else:
+            middle = len(data) // 2
+            data[middle] ^= 1
+            (folder / name).write_bytes(data[:middle] if how == "truncated" else data)
+        second = Checkpoints(folder)
+        restored = second.restore(small(0))
+        second.close()
+        assert restored is not None, name
+        step, tree = restored
+        np.testing.assert_array_equal(tree["x"], step, str(name))
+        passed_over += step == 1
+    assert passed_over
+
+
+@pytest.mark.parametrize("content", ["", '{"value"', '{"valve": 0.5}', '{"value": null}', "[1]"])
+def test_a_checkpoint_with_a_damaged_value_is_restored_and_not_the_best(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = Checkpoints(tmp_path)
+    save_all(first, {1: 0.5, 2: 0.25})
+    first.close()
+    (tmp_path / "2/metrics/metrics").write_text(content)
+    second = Checkpoints(tmp_path)
+    restored = second.restore(small(0))
+    assert restored is not None
+    assert restored[0] == 2
+    assert second.best_step() == 1
+    second.close()
+    assert "whether step 2 is the best cannot be read" in capsys.readouterr().err
 
 
 def test_where_none_is_sound_nothing_is_started_over(tmp_path: Path) -> None:
