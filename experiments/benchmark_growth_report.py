@@ -115,9 +115,14 @@ def memory_lines(rows: Sequence[Measured], channels: int = 1) -> list[str]:
 
 
 def page(
-    measured: Sequence[Measured], where: Mapping[str, Any], title: str, steps: int | None, on_disk: bool, channels: int
+    measured: Sequence[Measured],
+    where: Mapping[str, Any],
+    title: str,
+    steps: int | None,
+    workers: int | None,
+    channels: int,
 ) -> str:
-    """All of it as Markdown; `where` is the `environment`."""
+    """All of it as Markdown; `where` is the `environment`, `workers` None where nothing is to decode."""
     length = "whole epochs" if steps is None else f"{steps} steps, scaled to epochs"
     parts = [
         *report.heading(where, title),
@@ -126,8 +131,11 @@ def page(
         "where time is linear. Device busy: the resident feed's time over this one's. The host's peak adds up the "
         "peaks of all processes, those that decode included, and counts in each what they share.",
     ]
-    if not on_disk:
+    if workers is None:
         parts.append("This dataset is in memory: there is nothing to stream from the disk.")
+    else:
+        parts.append(f"Processes that decode for the streaming feed: {workers or 'none, but threads'}.")
+    parts += report.open_on_gpu(row.device for row in measured)
     for system, rows in by_system(measured).items():
         parts += [f"## {system}", table(rows), ". ".join(memory_lines(rows, channels))]
     return "\n\n".join(part for part in parts if part)

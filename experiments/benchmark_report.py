@@ -6,7 +6,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +83,12 @@ def heading(where: Mapping[str, Any], title: str) -> list[str]:
     machine = f"{where['cpu']}, {where['cores']} cores, load average {where['load_average']:.2f} before"
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     return [f"# Benchmark: {title}", f"{where['date']}, {machine}; {versions}."]
+
+
+def open_on_gpu(devices: Iterable[str]) -> list[str]:
+    """For a page, the line that no figure is a GPU's, where all devices are CPUs."""
+    used = {device for device in devices if device}
+    return ["GPU: open, as JAX found none here."] if all(device.endswith("cpu") for device in used) else []
 
 
 def page(results: Sequence[Result], where: Mapping[str, Any], title: str) -> str:

@@ -154,6 +154,7 @@ def page(results: Sequence[Result], where: Mapping[str, Any], title: str, batch_
     parts = report.heading(where, title)
     for result in results:
         parts += [f"## {result.system}", table(result, batch_size), verdict(result)]
+    parts += report.open_on_gpu(row.device for result in results for row in result.rows.values())
     plan = results[0].plan
     parts.append(
         f"An epoch is {plan.steps_per_epoch} steps, each of {batch_size} images for each seed; {plan.rounds} rounds, "

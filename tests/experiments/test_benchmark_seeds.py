@@ -69,6 +69,7 @@ def test_main_leaves_a_table_a_record_and_a_picture(
     four = next(cells for cells in lines if cells[0] == "4 seeds at once")
     assert [four[1], *four[3:9]] == ["0.1100", "0.02750", "46,545", "0.55", "3.0", "12.0", "400"]
     assert "A seed costs least with 4 at once: 0.55 of a run of its own." in table
+    assert "GPU: open" not in table  # the device is a fake
     rows = json.loads((folder / "results.json").read_text())["systems"]["vae"]["rows"]
     assert [row["seeds"] for row in rows] == [None, 2, 4]
     assert rows[1]["time_over_runs_in_turn"] == pytest.approx(0.7)
