@@ -69,8 +69,7 @@ class Config(RunConfig):
 
 
 def main(config: Config) -> None:
-    if config.clip_norm is not None:
-        raise UserError("--clip-norm has no meaning here, where recipes are timed as they are: leave it out")
+    report.refuse_other_recipes(config)
     if importlib.util.find_spec("torch") is None:
         raise UserError("the benchmark needs PyTorch: pip install -e '.[benchmark]'")
     if not config.systems or not set(config.systems) <= set(SYSTEMS):

@@ -56,6 +56,7 @@ class Config(RunConfig):
 
 
 def main(config: Config) -> None:
+    report.refuse_other_recipes(config)
     if not config.systems or not set(config.systems) <= set(SYSTEMS):
         raise UserError(f"--systems {' '.join(config.systems)}: choose from {', '.join(SYSTEMS)}")
     for option in ("multiples", "sizes", "feeds"):

@@ -164,6 +164,12 @@ def figure(results: Sequence[Result], title: str) -> Figure:
     return drawing
 
 
+def refuse_other_recipes(config: RunConfig) -> None:
+    """UserError for an option that would change what is trained."""
+    if config.clip_norm is not None:
+        raise UserError("--clip-norm has no meaning here, where recipes are timed as they are: leave it out")
+
+
 def open_folder(config: RunConfig, kind: str) -> Path:
     """The folder <runs>/<kind>/<name>, by default that of the dataset's name, made if it is not there.
 

@@ -55,6 +55,7 @@ class Result(NamedTuple):
 
 
 def main(config: Config) -> None:
+    report.refuse_other_recipes(config)
     if not config.systems or not set(config.systems) <= set(SYSTEMS):
         raise UserError(f"--systems {' '.join(config.systems)}: choose from {', '.join(SYSTEMS)}")
     if not config.seeds:
@@ -192,7 +193,8 @@ def figure(results: Sequence[Result], title: str) -> Figure:
         for axes, what in ((times, "seconds per epoch and seed"), (memories, "peak memory, MiB")):
             axes.set_title(f"{result.system}: {what}", loc="left", size=10, color=_INK)
             axes.set_xlabel("seeds at once (dashed: one run after another)", color=_INK)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
+            axes.set_xticks(list(rows))
             axes.spines[["top", "right"]].set_visible(False)
             axes.tick_params(colors=_INK, labelsize=9)
     drawing.suptitle(title, x=0.01, ha="left", size=11, weight="bold", color=_INK)

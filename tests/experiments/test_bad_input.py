@@ -150,6 +150,7 @@ CASES = [
     ("benchmark_growth", "--multiples 4 0", "--multiples must be at least 1, not 0"),
     ("benchmark_growth", "--dataset digits --systems autoencoder --sizes 3", "--sizes 3: autoencoder takes no images"),
     ("benchmark_growth", "--feeds disk", "disk.*--feeds"),
+    ("benchmark_growth", "--clip-norm 1", "--clip-norm has no meaning here"),
     ("benchmark_nll", "--samples 0", "--samples must be at least 1"),
     ("benchmark_nll", "--sizes large", "large.*--sizes"),
     ("benchmark_seeds", "--seeds 1", "--seeds must be at least 2, not 1"),
