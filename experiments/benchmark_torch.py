@@ -1,8 +1,10 @@
 """PyTorch's side of the benchmark: its systems, trained under settings to choose from."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,9 @@ def step_function(system: System, network: nn.Module, setting: Sequence[str] = (
         compiled = functools.partial(torch.compile, mode="reduce-overhead")
     elif "compiled" in setting:
         compiled = torch.compile
-    device = next(network.parameters()).device.type
+    precision: Callable[[], AbstractContextManager] = contextlib.nullcontext
+    if "bf16" in setting:
+        precision = functools.partial(torch.autocast, next(network.parameters()).device.type, torch.bfloat16)
     phases = [
         (compiled(loss), optimizer(network.get_submodule(part).parameters(), fused="fused" in setting or None))
         for loss, optimizer, part in system.phases
@@ -63,7 +67,7 @@ def step_function(system: System, network: nn.Module, setting: Sequence[str] = (
             if "cuda_graphs" in setting:
                 torch.compiler.cudagraph_mark_step_begin()  # what the graph gave before may be overwritten
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device, torch.bfloat16, enabled="bf16" in setting):
+            with precision():
                 value = loss(network, images, *noise)
             value.backward()
             optimizer.step()
