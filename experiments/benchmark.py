@@ -38,6 +38,16 @@ PYTORCH_SETTINGS: dict[str, list[str]] = {
     "PyTorch, channels_last, compiled": ["channels_last", "compiled"],
     "PyTorch, channels_last, compiled, fused Adam": ["channels_last", "compiled", "fused"],
 }
+# Besides, where there is CUDA. tf32 is how JAX multiplies there by default; CUDA graphs are those of torch.compile with
+# mode="reduce-overhead", which hold each phase's loss and its gradient, not the optimiser.
+PYTORCH_GPU_SETTINGS: dict[str, list[str]] = {
+    "PyTorch, channels_last, fused Adam, tf32": ["channels_last", "fused", "tf32"],
+    "PyTorch, channels_last, compiled, fused Adam, tf32": ["channels_last", "compiled", "fused", "tf32"],
+    "PyTorch, channels_last, CUDA graphs, fused Adam, tf32": ["channels_last", "cuda_graphs", "fused", "tf32"],
+    "PyTorch, channels_last, fused Adam, bf16": ["channels_last", "fused", "bf16"],
+    "PyTorch, channels_last, CUDA graphs, fused Adam, bf16": ["channels_last", "cuda_graphs", "fused", "bf16"],
+}
+LOWERINGS = {"aejax, batch-minor lowering": "gemm", "aejax, native lowering": "native"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +69,7 @@ class Config(RunConfig):
 
 
 def main(config: Config) -> None:
-    if config.clip_norm is not None:
-        raise UserError("--clip-norm has no meaning here, where recipes are timed as they are: leave it out")
+    report.refuse_other_recipes(config)
     if importlib.util.find_spec("torch") is None:
         raise UserError("the benchmark needs PyTorch: pip install -e '.[benchmark]'")
     if not config.systems or not set(config.systems) <= set(SYSTEMS):
@@ -114,11 +123,15 @@ def compare(config: Config, spec: Mapping[str, Any], start: Callable[[Mapping[st
 def entries(spec: Mapping[str, Any], platform: str, devices: int) -> list[Entry]:
     """Both sides' contenders for a machine with this JAX platform and number of devices to use by default."""
     ours, torch = {**spec, "side": "jax"}, {**spec, "side": "torch", "platform": platform}
+    settings = PYTORCH_SETTINGS | (PYTORCH_GPU_SETTINGS if platform == "gpu" else {})
+    # Which one is faster on a CPU is known, and there the other takes minutes.
+    lowerings = LOWERINGS if platform == "gpu" and not SYSTEMS[spec["system"]].dense else {}
     one_device = [Entry("aejax, 1 device", "ours", {**ours, "devices": 1})] if devices > 1 else []
     return [
         Entry("aejax", "ours", ours),
         *one_device,
-        *(Entry(name, "rival", {**torch, "setting": setting}) for name, setting in PYTORCH_SETTINGS.items()),
+        *(Entry(name, "ours", {**ours, "lowering": lowering}) for name, lowering in lowerings.items()),
+        *(Entry(name, "rival", {**torch, "setting": setting}) for name, setting in settings.items()),
         Entry("lesson's form (DataLoader)", "once", {**torch, "setting": ["lesson"]}),
     ]
 

@@ -18,6 +18,7 @@ from aejax import cli
 from aejax.data import load
 from aejax.errors import UserError
 from aejax.training.config import RunConfig, at_least
+from aejax.training.splits import decoding_workers
 from experiments import benchmark_growth_report as growth_report
 from experiments import benchmark_report as report
 from experiments.benchmark_growth_report import Case, Measured
@@ -55,6 +56,7 @@ class Config(RunConfig):
 
 
 def main(config: Config) -> None:
+    report.refuse_other_recipes(config)
     if not config.systems or not set(config.systems) <= set(SYSTEMS):
         raise UserError(f"--systems {' '.join(config.systems)}: choose from {', '.join(SYSTEMS)}")
     for option in ("multiples", "sizes", "feeds"):
@@ -79,7 +81,8 @@ def main(config: Config) -> None:
     ):
         measured = measure(config, cases, count, lambda spec: Worker(spec, log, VARIABLES), bar)
     title = f"growing data, {config.dataset}, batches of {config.batch_size}"
-    page = growth_report.page(measured, where, title, config.steps, on_disk, channels)
+    workers = decoding_workers(config) if on_disk else None
+    page = growth_report.page(measured, where, title, config.steps, workers, channels)
     report.write(folder, config, page, growth_report.record(measured, where), growth_report.figure(measured, title))
 
 

@@ -108,16 +108,21 @@ def memory_lines(rows: Sequence[Measured], channels: int = 1) -> list[str]:
         own = (many.pixels - few.pixels) * channels / 2**20
         verdict = "flat" if more <= _FLAT * own else "not flat"
         lines.append(
-            f"{feed}: the host's memory is {verdict}: {many.images / few.images:.0f} times the images take {more:,} "
-            f"MiB more, {more / own:.0%} of the {own:,.0f} MiB that the added ones are"
+            f"{feed}: the host's memory is {verdict}: {many.images / few.images:.0f} times the images change it by "
+            f"{more:+,} MiB, {more / own:.0%} of the {own:,.0f} MiB that the added ones are."
         )
     return lines
 
 
 def page(
-    measured: Sequence[Measured], where: Mapping[str, Any], title: str, steps: int | None, on_disk: bool, channels: int
+    measured: Sequence[Measured],
+    where: Mapping[str, Any],
+    title: str,
+    steps: int | None,
+    workers: int | None,
+    channels: int,
 ) -> str:
-    """All of it as Markdown; `where` is the `environment`."""
+    """All of it as Markdown; `where` is the `environment`, `workers` None where nothing is to decode."""
     length = "whole epochs" if steps is None else f"{steps} steps, scaled to epochs"
     parts = [
         *report.heading(where, title),
@@ -126,10 +131,13 @@ def page(
         "where time is linear. Device busy: the resident feed's time over this one's. The host's peak adds up the "
         "peaks of all processes, those that decode included, and counts in each what they share.",
     ]
-    if not on_disk:
+    if workers is None:
         parts.append("This dataset is in memory: there is nothing to stream from the disk.")
+    else:
+        parts.append(f"Processes that decode for the streaming feed: {workers or 'none, but threads'}.")
+    parts += report.open_on_gpu(row.device for row in measured)
     for system, rows in by_system(measured).items():
-        parts += [f"## {system}", table(rows), ". ".join(memory_lines(rows, channels))]
+        parts += [f"## {system}", table(rows), " ".join(memory_lines(rows, channels))]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -157,6 +165,8 @@ def figure(measured: Sequence[Measured], title: str) -> Figure:
             more = [row for row in mine if row.case.size == mine[0].case.size]
             larger = [row for row in mine if row.case.multiple == mine[0].case.multiple]
             for part, style, what in ((more, "o-", "more images"), (larger, "s--", "larger images")):
+                if len(part) == 1 and mine != part:
+                    continue  # a first case alone, which the other line has too
                 label = f"{feed}, {what}"
                 pixels = [row.pixels / 1e6 for row in part]
                 times.plot(pixels, [r.median for r in part], style, color=_COLOURS[feed], label=label, markersize=4)

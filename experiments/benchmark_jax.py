@@ -20,6 +20,7 @@ from aejax.methods.variational import Model
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.layers import Lowering
 from aejax.pixels import SQUARED_ERROR_OF_SIGMOID
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, start
@@ -31,13 +32,14 @@ class System(NamedTuple):
     """One training recipe; benchmark_torch.SYSTEMS holds the same one in PyTorch under the same name.
 
     Attributes:
-      method: image shape (height, width, channels) -> the method with its optimiser; UserError for other sizes.
+      method: image shape (height, width, channels) -> the method with its optimiser; UserError for other sizes. A
+        convolutional one takes the `lowering` of its layers too, as "auto" where it is not given.
       logits: image shape -> the network's answer without noise, (params, images) -> logits.
       noise: (key, images) -> what a step with this key draws, for PyTorch to take the same step.
       dense: as of `make_mesh`.
     """
 
-    method: Callable[[tuple[int, ...]], Method]
+    method: Callable[..., Method]
     logits: Callable[[tuple[int, ...]], Callable[[Any, Array], Array]]
     noise: Callable[[Array, Array], tuple[Array, ...]] = lambda key, images: ()
     dense: bool = False
@@ -48,20 +50,23 @@ def _reconstruction(
 ) -> System:
     """The lesson's network with an input that is corrupted, and what it sees of images without noise."""
 
-    def network(image_shape: tuple[int, ...]) -> nn.Module:
+    def network(image_shape: tuple[int, ...], lowering: Lowering = "auto") -> nn.Module:
         height, width, channels = image_shape
         check_image_size(height, width)
-        return ConvAutoencoder(channels, encoder_widths)
+        return ConvAutoencoder(channels, encoder_widths, lowering=lowering)
 
     def logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
         apply: Callable[..., Any] = network(image_shape).apply
         return lambda params, images: apply(params, inputs(images))
 
-    return System(lambda shape: reconstruction.autoencoder(network(shape), optax.adam(1e-3), corrupt), logits, **noise)
+    def method(*arguments: Any) -> Method:
+        return reconstruction.autoencoder(network(*arguments), optax.adam(1e-3), corrupt)
+
+    return System(method, logits, **noise)
 
 
 def _variational(
-    build: Callable[[tuple[int, ...]], Model], optimizer: Callable[[], optax.GradientTransformation], **more: Any
+    build: Callable[..., Model], optimizer: Callable[[], optax.GradientTransformation], **more: Any
 ) -> System:
     def logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
         model = build(image_shape)
@@ -70,7 +75,7 @@ def _variational(
     def noise(key: Array, images: Array) -> tuple[Array, ...]:
         return (jax.random.normal(key, (len(images), 1, 2))[:, 0],)
 
-    return System(lambda shape: variational.vae(build(shape), optimizer()), logits, noise, **more)
+    return System(lambda *arguments: variational.vae(build(*arguments), optimizer()), logits, noise, **more)
 
 
 def _dense_vae(image_shape: tuple[int, ...]) -> Model:
@@ -107,7 +112,7 @@ SYSTEMS = {
     ),
     "super_resolver": _reconstruction((16, 8), _half, lambda images: _half(rng.root_key(0), images)),
     "vae": _variational(_dense_vae, lambda: vae.torch_rmsprop(1e-3), dense=True),
-    "conv_vae": _variational(lambda shape: conv_vae.build(shape, 2), lambda: optax.adam(1e-3)),
+    "conv_vae": _variational(lambda shape, *lowering: conv_vae.build(shape, 2, *lowering), lambda: optax.adam(1e-3)),
     "aae": System(lambda shape: adversarial.aae(*_adversarial(shape)), _adversarial_logits, _prior_samples, dense=True),
 }
 
@@ -119,9 +124,9 @@ def load_feed(spec: Mapping[str, Any]) -> DeviceFeed:
 
 
 def build(spec: Mapping[str, Any]) -> Contender:
-    """The contender of spec["system"] over spec["devices"] devices, 0 for the default."""
+    """The contender of spec["system"] over spec["devices"] devices, 0 for the default, perhaps in a "lowering"."""
     feed, system = load_feed(spec), SYSTEMS[spec["system"]]
-    method = system.method(feed.image_shape)
+    method = system.method(feed.image_shape, *([spec["lowering"]] if "lowering" in spec else []))
     replicated = NamedSharding(feed.mesh, PartitionSpec())
     root = rng.root_key(spec["seed"])
     progress = jax.jit(functools.partial(start, method, feed), out_shardings=replicated)(root)

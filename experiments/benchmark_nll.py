@@ -83,6 +83,7 @@ class Result(NamedTuple):
 
 
 def main(config: Config) -> None:
+    report.refuse_other_recipes(config)
     if importlib.util.find_spec("torch") is None:
         raise UserError("the benchmark needs PyTorch: pip install -e '.[benchmark]'")
     if not config.sizes:

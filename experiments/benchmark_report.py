@@ -6,7 +6,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,6 +85,12 @@ def heading(where: Mapping[str, Any], title: str) -> list[str]:
     return [f"# Benchmark: {title}", f"{where['date']}, {machine}; {versions}."]
 
 
+def open_on_gpu(devices: Iterable[str]) -> list[str]:
+    """For a page, the line that no figure is a GPU's, where all devices are CPUs."""
+    used = {device for device in devices if device}
+    return ["GPU: open, as JAX found none here."] if all(device.endswith("cpu") for device in used) else []
+
+
 def page(results: Sequence[Result], where: Mapping[str, Any], title: str) -> str:
     """All of it as Markdown; `where` is the `environment`."""
     parts = heading(where, title)
@@ -156,6 +162,12 @@ def figure(results: Sequence[Result], title: str) -> Figure:
         axes.tick_params(colors=_INK, labelsize=9)
     drawing.suptitle(title, x=0.01, ha="left", size=11, weight="bold", color=_INK)
     return drawing
+
+
+def refuse_other_recipes(config: RunConfig) -> None:
+    """UserError for an option that would change what is trained."""
+    if config.clip_norm is not None:
+        raise UserError("--clip-norm has no meaning here, where recipes are timed as they are: leave it out")
 
 
 def open_folder(config: RunConfig, kind: str) -> Path:

@@ -114,7 +114,8 @@ def measure(config: Config, experiment: str, bar: tqdm) -> Result:
 def command(config: Config, experiment: str, runs: Path) -> list[str]:
     """The experiment's own command line."""
     words = [sys.executable, "-m", f"experiments.{experiment}", "--runs", str(runs)]
-    for name in ("dataset", "image_size", "seed", "devices", "feed", "workers", "data_dir", "raw_dir"):
+    options = ("dataset", "image_size", "seed", "clip_norm", "on_nonfinite", "devices", "feed", "workers")
+    for name in (*options, "data_dir", "raw_dir"):
         if (value := getattr(config, name)) is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
     return words

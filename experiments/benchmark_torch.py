@@ -1,7 +1,10 @@
 """PyTorch's side of the benchmark: its systems, trained under settings to choose from."""
 
+import contextlib
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -9,12 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from experiments.benchmark_torch_systems import SYSTEMS, System
+from experiments.benchmark_torch_systems import SYSTEMS, Loss, System
 from experiments.benchmark_worker import Contender
+
+SETTINGS = ("channels_last", "compiled", "cuda_graphs", "fused", "tf32", "bf16")
 
 
 def build(spec: Mapping[str, Any]) -> Contender:
-    """The contender of spec["system"]; spec["setting"] lists "channels_last", "compiled" and "fused" or is "lesson"."""
+    """The contender of spec["system"]; spec["setting"] is some of SETTINGS, or "lesson"."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(cores)
     torch.manual_seed(spec["seed"])
@@ -25,6 +30,9 @@ def build(spec: Mapping[str, Any]) -> Contender:
     device = torch.device("cuda" if spec["platform"] == "gpu" else "cpu")
     images = torch.from_numpy(np.load(spec["images"])).permute(0, 3, 1, 2)
     system, setting = SYSTEMS[spec["system"]], spec["setting"]
+    if "tf32" in setting:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
     network = system.network(images.shape[1]).to(device)
     form = _lesson_block if "lesson" in setting else _block
     steps = form(system, network, images, spec["batch_size"], setting)
@@ -41,7 +49,14 @@ def build(spec: Mapping[str, Any]) -> Contender:
 
 def step_function(system: System, network: nn.Module, setting: Sequence[str] = ()) -> Callable[..., Tensor]:
     """(images, noise...) -> the last phase's loss: one step of all phases."""
-    compiled = torch.compile if "compiled" in setting else lambda loss: loss
+    compiled: Callable[[Loss], Loss] = lambda loss: loss  # noqa: E731
+    if "cuda_graphs" in setting:
+        compiled = functools.partial(torch.compile, mode="reduce-overhead")
+    elif "compiled" in setting:
+        compiled = torch.compile
+    precision: Callable[[], AbstractContextManager] = contextlib.nullcontext
+    if "bf16" in setting:
+        precision = functools.partial(torch.autocast, next(network.parameters()).device.type, torch.bfloat16)
     phases = [
         (compiled(loss), optimizer(network.get_submodule(part).parameters(), fused="fused" in setting or None))
         for loss, optimizer, part in system.phases
@@ -49,8 +64,11 @@ def step_function(system: System, network: nn.Module, setting: Sequence[str] = (
 
     def step(images: Tensor, *noise: Tensor) -> Tensor:
         for loss, optimizer in phases:
+            if "cuda_graphs" in setting:
+                torch.compiler.cudagraph_mark_step_begin()  # what the graph gave before may be overwritten
             optimizer.zero_grad(set_to_none=True)
-            value = loss(network, images, *noise)
+            with precision():
+                value = loss(network, images, *noise)
             value.backward()
             optimizer.step()
         return value.detach()

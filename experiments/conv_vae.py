@@ -14,6 +14,7 @@ from aejax import cli
 from aejax.methods.variational import Model
 from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
 from aejax.nn.dense import GaussianEncoder, LatentDecoder
+from aejax.nn.layers import Lowering
 from aejax.training.config import plain_name, with_defaults
 from aejax.training.splits import load_splits
 from experiments import variational, variational_report
@@ -35,10 +36,10 @@ class Config(VariationalConfig):
     <dataset>-<latents>-<objective><samples>-seed<seed>."""
 
 
-def build(image_shape: tuple[int, ...], latents: int) -> Model:
+def build(image_shape: tuple[int, ...], latents: int, lowering: Lowering = "auto") -> Model:
     height, width, channels = image_shape
-    decoder = LatentDecoder(ConvDecoder(channels), map_shape(height, width))
-    return Model(GaussianEncoder(ConvEncoder(), latents), decoder)
+    decoder = LatentDecoder(ConvDecoder(channels, lowering=lowering), map_shape(height, width))
+    return Model(GaussianEncoder(ConvEncoder(lowering=lowering), latents), decoder)
 
 
 def main(config: Config) -> None:

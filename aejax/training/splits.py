@@ -63,8 +63,12 @@ def open_feed(config: RunConfig, images: Tree, batch_size: int, mesh: Mesh) -> F
         return device_feed(images, batch_size, mesh)
     if in_memory:  # there is nothing to decode
         return streaming_feed(images, batch_size, mesh)
-    workers = config.workers if config.workers is not None else min(max(1, cores() - 1), _MOST_WORKERS)
-    return streaming_feed(images, batch_size, mesh, workers)
+    return streaming_feed(images, batch_size, mesh, decoding_workers(config))
+
+
+def decoding_workers(config: RunConfig) -> int:
+    """The processes of --workers that decode for the streaming feed; 0: threads do."""
+    return config.workers if config.workers is not None else min(max(1, cores() - 1), _MOST_WORKERS)
 
 
 def _most_resident_bytes(config: RunConfig) -> int | None:

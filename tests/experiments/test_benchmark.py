@@ -5,24 +5,41 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from tqdm import tqdm
 
+from aejax import rng
 from aejax.data import load
 from aejax.errors import UserError
 from experiments import benchmark, benchmark_report
+from experiments.benchmark_jax import SYSTEMS
 from experiments.benchmark_rounds import Entry, Plan, measure
 from experiments.benchmark_worker import Worker, WorkerError
 
 
 def test_one_device_is_a_row_of_its_own_only_where_the_default_is_more() -> None:
-    many, one = benchmark.entries({"devices": 0}, "cpu", 2), benchmark.entries({"devices": 0}, "gpu", 1)
+    spec = {"devices": 0, "system": "vae"}
+    many, one = benchmark.entries(spec, "cpu", 2), benchmark.entries(spec, "gpu", 1)
     assert [e.name for e in many if e.role == "ours"] == ["aejax", "aejax, 1 device"]
     assert [e.spec["devices"] for e in many if e.role == "ours"] == [0, 1]
     assert [e.name for e in one if e.role == "ours"] == ["aejax"]
     assert {e.spec["platform"] for e in one if e.role != "ours"} == {"gpu"}
     assert len({e.name for e in many}) == len(many)
+
+
+def test_on_a_gpu_lowerings_and_further_settings_of_pytorch_are_tried() -> None:
+    def names(system: str, platform: str) -> list[str]:
+        return [entry.name for entry in benchmark.entries({"devices": 0, "system": system}, platform, 1)]
+
+    on_cpu = names("autoencoder", "cpu")
+    assert names("vae", "cpu") == on_cpu
+    further = [*benchmark.LOWERINGS, *benchmark.PYTORCH_GPU_SETTINGS]
+    assert sorted(names("autoencoder", "gpu")) == sorted([*on_cpu, *further])
+    assert sorted(names("vae", "gpu")) == sorted([*on_cpu, *benchmark.PYTORCH_GPU_SETTINGS])  # it has no convolution
+    used = {word for setting in benchmark.PYTORCH_GPU_SETTINGS.values() for word in setting}
+    assert {"cuda_graphs", "tf32", "bf16"} <= used
 
 
 @pytest.fixture
@@ -168,3 +185,16 @@ def test_mistakes_are_one_line(
 def test_numbers_must_be_positive(option: str) -> None:
     with pytest.raises(UserError, match="must be at least 1"):
         benchmark.Config(**{option: 0})
+
+
+@pytest.mark.parametrize("system", ["autoencoder", "super_resolver", "conv_vae"])
+def test_a_systems_lowering_can_be_chosen(system: str) -> None:
+    images = jax.ShapeDtypeStruct((4, 12, 12, 1), np.float32)
+    key = jax.eval_shape(lambda: rng.root_key(0))
+
+    def program(*lowering: str) -> str:
+        method = SYSTEMS[system].method((12, 12, 1), *lowering)
+        return jax.jit(method.step).lower(jax.eval_shape(method.init, key, images), images, key).as_text()
+
+    assert "convolution" in program("native")
+    assert "convolution" not in program("gemm")

@@ -39,8 +39,8 @@ def test_a_device_is_as_busy_as_the_resident_feed_says() -> None:
 
 def test_memory_is_flat_beside_the_size_of_the_added_images() -> None:
     resident, streaming = benchmark_growth_report.memory_lines(ROWS)
-    assert "resident: the host's memory is not flat: 4 times the images take 400 MiB more" in resident
-    assert "streaming: the host's memory is flat: 4 times the images take 0 MiB more, 0% of the 2 MiB" in streaming
+    assert "resident: the host's memory is not flat: 4 times the images change it by +400 MiB" in resident
+    assert "streaming: the host's memory is flat: 4 times the images change it by +0 MiB, 0% of the 2 MiB" in streaming
 
 
 def test_a_network_that_refuses_a_size_gets_the_next_that_it_takes() -> None:

@@ -45,8 +45,7 @@ def test_the_nearer_limit_is_named(limits: Limits, said: list[str]) -> None:
 
 
 def test_a_steps_work_beside_the_machines_best(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr(benchmark_limits, "_SIZE", 64)
-    monkeypatch.setattr(benchmark_limits, "_FLOATS", 4096)
+    monkeypatch.setattr(benchmark_limits, "_ON_CPU", (64, 4096))
     np.save(tmp_path / "images.npy", load("digits", "train[:40]", image_size=8).images)
     spec = {"system": "vae", "images": str(tmp_path / "images.npy"), "batch_size": 20, "devices": 1, "seed": 0}
     limits = Limits(**benchmark_limits.build(spec))
@@ -59,8 +58,7 @@ def test_a_steps_work_beside_the_machines_best(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_all_devices_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark_limits, "_SIZE", 32)
-    monkeypatch.setattr(benchmark_limits, "_FLOATS", 1024)
+    monkeypatch.setattr(benchmark_limits, "_ON_CPU", (32, 1024))
     assert min(benchmark_limits.peaks(make_mesh(2, 2))) > 1e6
 
 

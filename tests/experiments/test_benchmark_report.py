@@ -33,6 +33,11 @@ def test_ratios_of_medians_and_by_round() -> None:
     assert benchmark_report.ratios(ROWS[5], ROWS[2]) == (0.3, None)
 
 
+def test_a_gpu_that_was_not_there_is_said_to_be_missing() -> None:
+    assert benchmark_report.open_on_gpu(["2 x cpu", "", "1 x cpu"]) == ["GPU: open, as JAX found none here."]
+    assert benchmark_report.open_on_gpu(["1 x NVIDIA H100"]) == []
+
+
 def test_table() -> None:
     lines = benchmark_report.table(ROWS, RESULT.images_per_epoch).splitlines()
     header, _, ours, slow, best, screened, failed, lesson, gpu = [

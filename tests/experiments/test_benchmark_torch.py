@@ -25,6 +25,7 @@ def same_threads() -> Any:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("highest")
 
 
 def test_both_sides_have_the_same_systems() -> None:
@@ -75,9 +76,14 @@ def test_sides_that_differ_are_not_compared(
         benchmark_check.build(spec)
 
 
-@pytest.mark.parametrize(
-    "setting", [s for s in [*benchmark.PYTORCH_SETTINGS.values(), ["lesson"]] if "compiled" not in s], ids=str
-)
+ON_A_CPU = [
+    *[setting for setting in benchmark.PYTORCH_SETTINGS.values() if "compiled" not in setting],
+    *[s for s in benchmark.PYTORCH_GPU_SETTINGS.values() if not {"compiled", "cuda_graphs"} & set(s)],
+    ["lesson"],
+]
+
+
+@pytest.mark.parametrize("setting", ON_A_CPU, ids=str)
 def test_settings_train(spec: dict[str, Any], setting: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     networks = []
     system = benchmark_torch.SYSTEMS["autoencoder"]
@@ -108,3 +114,34 @@ def test_no_device_to_compare_on(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match=message):
         benchmark_torch.build({**spec, "setting": [], "platform": platform})
+
+
+def test_every_setting_is_known() -> None:
+    used = {word for s in (benchmark.PYTORCH_SETTINGS | benchmark.PYTORCH_GPU_SETTINGS).values() for word in s}
+    assert used == set(benchmark_torch.SETTINGS)
+
+
+def test_cuda_graphs_are_compiled_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda loss, **options: asked.append(options) or loss)
+    system = benchmark_torch.SYSTEMS["aae"]
+    benchmark_torch.step_function(system, system.network(1), ["cuda_graphs"])
+    assert asked == [{"mode": "reduce-overhead"}] * 3  # one for each phase
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+def test_cuda_graphs_train(spec: dict[str, Any]) -> None:
+    contender = benchmark_torch.build({**spec, "platform": "gpu", "setting": ["channels_last", "cuda_graphs", "fused"]})
+    contender.block(5)
+
+
+def test_half_precision_is_the_losses_own_and_not_the_parameters(spec: dict[str, Any]) -> None:
+    system = benchmark_torch.SYSTEMS["autoencoder"]
+    network = system.network(1)
+    seen = []
+    network[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    step = benchmark_torch.step_function(system, network, ["bf16"])
+    loss = step(torch.rand(4, 1, 28, 28))
+    assert seen == [torch.bfloat16]
+    assert loss.dtype == torch.float32
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
