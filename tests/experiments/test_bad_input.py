@@ -147,6 +147,15 @@ CASES = [
     ("aae", "--r1 -1", "--r1 must be at least 0"),
     ("aae", "--discriminator-rate 0", "--discriminator-rate must be a finite number above 0"),
     ("aae", "--dataset digits --conv --image-size 30", "--image-size 28"),
+    ("aae", "--adversarial-b1 1", "--adversarial-b1 must be below 1"),
+    ("aae", "--hidden 10 0", "--hidden must be at least 1, not 0"),
+    ("aae", "--conv --hidden 10", "--hidden is about dense layers"),
+    ("aae_priors", "--labels 0", "--labels must be at least 1"),
+    ("aae_priors", "--adversarial-b1 1 --dataset digits", "--adversarial-b1 must be below 1"),
+    ("aae_priors", "--dataset digits --labels 5000", "--labels 5000 is more than the"),
+    ("aae_priors", "--dataset FILES/unlabelled.npz", "has no labels"),
+    ("aae_tradeoff", "FILES/no_summary", "no_summary holds no finished run"),
+    ("aae_tradeoff", "", "one or more runs"),
     ("summarize", "FILES/no_summary FILES/missing", "no_summary holds no finished run"),
     ("summarize", "", "two or more runs"),
 ]
@@ -164,7 +173,7 @@ def test_wrong_input_is_refused_in_one_line(
 ) -> None:
     module = importlib.import_module(f"experiments.{experiment}")
     arguments = options.replace("FILES", str(files)).split()
-    if experiment != "summarize" and "--runs" not in arguments:
+    if experiment not in ("summarize", "aae_tradeoff") and "--runs" not in arguments:
         arguments += ["--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
     monkeypatch.chdir(tmp_path)
