@@ -3,7 +3,6 @@
 python -m experiments.aae_tradeoff RUN RUN ...      folders such as runs/aae/mnist-normal150-deterministic-seed0
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +49,8 @@ class Outcome(NamedTuple):
 def main(config: Config) -> None:
     if not config.folders:
         raise UserError("one or more runs are needed")
-    groups = by_configuration([read(folder) for folder in config.folders])
+    outcomes = [read(folder) for folder in config.folders]
+    groups = by_configuration(outcomes)
     rows = {
         name: mean_and_sd({figure: np.array([one.figures[figure] for one in group]) for figure in group[0].figures})
         for name, group in groups.items()
@@ -58,7 +58,8 @@ def main(config: Config) -> None:
     points = {name: (row["above the floor"], row["bce"]) for name, row in rows.items()}
     sds = {name: (row.get("above the floor_sd", 0.0), row.get("bce_sd", 0.0)) for name, row in rows.items()}
     labels = "sliced Wasserstein distance to the prior, above the floor", "mean BCE of held-out images (nats per pixel)"
-    picture = plots.labelled_points(points, sds, *labels, level=("the lesson", LESSON))
+    level = ("the lesson", LESSON) if outcomes[0].options["dataset"] == "mnist" else None
+    picture = plots.labelled_points(points, sds, *labels, level)
     try:
         plots.save(picture, config.figure)
     except OSError as error:
@@ -82,7 +83,7 @@ def read(folder: Path) -> Outcome:
         "std": own["std"],
     }
     # A run from before an option was there had what is now its default.
-    options = json.loads(json.dumps(identity(aae.Config()))) | options
+    options = identity(aae.Config()) | options
     return Outcome(options, options.pop("seed"), figures)
 
 
