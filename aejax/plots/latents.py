@@ -59,6 +59,7 @@ def planes(rows: Mapping[str, Mapping[str, Points]]) -> Figure:
                 axis.set_major_locator(ticker.MaxNLocator(6, integer=True))
             if not i:
                 axes.set_title(column, size=11, color=INK, weight="bold", loc="left")
+    figure.align_ylabels()
     if empty and seen:
         _name(empty[0], np.concatenate(seen))
         empty[0].legend(loc="center", ncols=2, frameon=False, labelcolor=INK, fontsize=11, title="label")
