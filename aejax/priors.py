@@ -22,12 +22,15 @@ class Prior(NamedTuple):
       log_prob: (..., latents) -> (...), in nats; None where there is no closed form.
       sample_class: (key, labels (n,), integers in 0 ... 9) -> (n, latents), the part of the prior that belongs to each
         label; None where it has no parts.
+      axis: (labels (n,), shares (n,) in 0 ... 1) -> (n, latents), on the middle line of each label's part the place
+        that has so much of the part before it; None where it has no parts.
     """
 
     latents: int
     sample: Callable[[Array, int], Array]
     log_prob: Callable[[Array], Array] | None = None
     sample_class: Callable[[Array, Array], Array] | None = None
+    axis: Callable[[Array, Array], Array] | None = None
 
 
 def standard_normal(latents: int) -> Prior:
@@ -50,6 +53,9 @@ def mixture_on_ring(radius: float = 4.0, along: float = 1.0, across: float = 0.2
         offsets = along * noise[:, :1] * directions[labels] + across * noise[:, 1:] * normals[labels]
         return radius * directions[labels] + offsets
 
+    def axis(labels: Array, shares: Array) -> Array:
+        return (radius + along * jax.scipy.special.ndtri(shares))[:, None] * directions[labels]
+
     def log_prob(z: Array) -> Array:
         # Each component in its own axes.
         offsets = z[..., None, :] - radius * directions
@@ -57,7 +63,7 @@ def mixture_on_ring(radius: float = 4.0, along: float = 1.0, across: float = 0.2
         components = losses.gaussian_log_density(rotated) - math.log(along * across)
         return jax.nn.logsumexp(components, axis=-1) - math.log(CLASSES)
 
-    return Prior(2, _of_uniform_classes(sample_class), log_prob, sample_class)
+    return Prior(2, _of_uniform_classes(sample_class), log_prob, sample_class, axis)
 
 
 def swiss_roll(turns: float = 2.0, radius: float = 4.0, noise: float = 0.1) -> Prior:
@@ -67,15 +73,17 @@ def swiss_roll(turns: float = 2.0, radius: float = 4.0, noise: float = 0.1) -> P
     length, and `noise` is the standard deviation around it, in latent units. Class c is the c-th tenth of the length.
     """
 
-    def sample_class(key: Array, labels: Array) -> Array:
-        along = jax.random.uniform(rng.stream(key, "along"), (len(labels),))
+    def axis(labels: Array, shares: Array) -> Array:
         # The length grows with the square of the angle, but for the first part of a turn.
-        share = jnp.sqrt((labels + along) / CLASSES)
+        share = jnp.sqrt((labels + shares) / CLASSES)
         angle = 2 * math.pi * turns * share
-        points = radius * share[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
+        return radius * share[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
+
+    def sample_class(key: Array, labels: Array) -> Array:
+        points = axis(labels, jax.random.uniform(rng.stream(key, "along"), (len(labels),)))
         return points + noise * jax.random.normal(rng.stream(key, "around"), points.shape)
 
-    return Prior(2, _of_uniform_classes(sample_class), None, sample_class)
+    return Prior(2, _of_uniform_classes(sample_class), None, sample_class, axis)
 
 
 def _of_uniform_classes(sample_class: Callable[[Array, Array], Array]) -> Callable[[Array, int], Array]:

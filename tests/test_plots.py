@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -178,6 +179,102 @@ def test_final_values_never_overlap(values: list[float]) -> None:
     boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
     assert len(boxes) == 3
     assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
+
+
+def test_lines_draw_every_curve_under_its_name() -> None:
+    figure = plots.lines([1, 2, 4], {"a": [3, 1, 2], "b": [0, 5, 1]}, "noise", "share", "A title")
+    (axes,) = figure.axes
+    np.testing.assert_array_equal(axes.lines[1].get_xydata(), [(1, 0), (2, 5), (4, 1)])
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title(loc="left")) == ("noise", "share", "A title")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_labelled_points_stand_where_they_are_with_bars_of_one_deviation() -> None:
+    points = {"a": (0.1, 0.2), "b": (3.0, 0.1), "c": (2.9, 0.1001)}
+    figure = plots.labelled_points(points, {"a": (0.02, 0.01)}, "distance", "bce", level=("the lesson", 0.15))
+    pixels(figure)
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    np.testing.assert_allclose(axes.containers[0][0].get_xydata(), [points["a"]])
+    across, up = (bar.get_segments()[0] for bar in axes.containers[0][2])
+    np.testing.assert_allclose(across, [(0.08, 0.2), (0.12, 0.2)])
+    np.testing.assert_allclose(up, [(0.1, 0.19), (0.1, 0.21)])
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["the lesson: 0.15"]
+    names = sorted((boxes[name] for name in points), key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(names))
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes.values())
+
+
+def test_sorted_values_ascend_in_a_panel_for_each_entry() -> None:
+    random = np.random.default_rng(0)
+    panels = {"mean": {"AAE": random.normal(size=30), "floor": random.normal(size=5)}, "std": {"AAE": np.ones(30)}}
+    figure = plots.sorted_values(panels, "latents")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["mean", "std"]
+    for line, values in zip(figure.axes[0].lines, panels["mean"].values(), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), np.sort(values))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["AAE", "floor"]
+
+
+def points(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return random.normal(size=(n, 2)), random.integers(0, 12, n)
+
+
+def test_scatter_shows_each_point_in_the_colour_of_its_label() -> None:
+    latents, labels = points(200)
+    figure = plots.scatter({"AAE": latents, "VAE": 3 * latents}, labels)
+    for axes, scale in zip(figure.axes, (1, 3), strict=True):
+        drawn = axes.collections[0]
+        np.testing.assert_allclose(drawn.get_offsets(), scale * latents)
+        colours = to_rgba_array([plots.CLASS_COLOURS[label % 10] for label in labels])
+        np.testing.assert_allclose(drawn.get_facecolor()[:, :3], colours[:, :3])
+        assert np.ptp(axes.get_xlim()) == pytest.approx(np.ptp(axes.get_ylim()))  # one scale
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [str(label) for label in range(12)]
+
+
+def test_planes_share_a_square_by_column_and_leave_the_gap_to_the_legend() -> None:
+    latents, labels = points(200)
+    labels %= 10
+    rows = {"prior": {"a": (latents, None), "b": (latents, labels)}, "codes": {"b": (2 * latents, labels)}}
+    figure = plots.planes(rows)
+    first, second, gap, last = figure.axes
+    assert [axes.get_title(loc="left") for axes in (first, second)] == ["a", "b"]
+    assert (first.get_ylabel(), gap.get_ylabel()) == ("prior", "codes")
+    assert len(first.collections[0].get_facecolor()) == 1
+    assert second.get_xlim() == last.get_xlim()
+    assert second.get_ylim() == last.get_ylim()
+    np.testing.assert_allclose(last.collections[0].get_offsets(), 2 * latents)
+    assert [text.get_text() for text in gap.get_legend().get_texts()] == [str(label) for label in range(10)]
+
+
+def test_density_counts_the_points_over_one_square() -> None:
+    latents, _ = points(5000)
+    figure = plots.density({"prior": latents, "codes": latents / 2})
+    wide, narrow = (axes.images[0] for axes in figure.axes)
+    assert wide.get_extent() == narrow.get_extent()
+    assert wide.get_clim() == narrow.get_clim()
+    left, right, low, high = wide.get_extent()
+    cell = (right - left) * (high - low) / 60**2
+    for image in (wide, narrow):  # densities, of which few points lie outside
+        assert image.get_array().sum() * cell == pytest.approx(1, abs=1e-6)
+    assert narrow.get_array().max() > 2 * wide.get_array().max()
+
+
+def test_mosaic_draws_row_by_row_and_fills_with_white() -> None:
+    images = pictures(5, 4, 4)
+    figure = plots.mosaic(images, 3, "samples")
+    drawn = figure.axes[0].images[0].get_array()
+    scale = (drawn.shape[1] - 2 * 2) // (3 * 4)
+    step = 4 * scale + 2
+    for i in range(5):
+        y, x = i // 3 * step, i % 3 * step
+        np.testing.assert_array_equal(
+            drawn[y : y + 4 * scale : scale, x : x + 4 * scale : scale, 0], levels(images[i])[..., 0]
+        )
+    assert (drawn[step:, 2 * step :] == 255).all()
+    with pytest.raises(ValueError, match="columns 0"):
+        plots.mosaic(images, 0)
 
 
 def test_save_writes_a_png_of_the_figure_size_and_its_folder(tmp_path: Path) -> None:

@@ -80,3 +80,16 @@ def test_the_swiss_roll_is_even_along_its_length_and_grows_with_its_angle() -> N
     angle = 2 * np.pi * 2.0 * radius / 4  # what the radius says
     np.testing.assert_allclose(points, radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), atol=1e-4)
     assert stats.kstest((radius / 4) ** 2, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize("prior", [mixture_on_ring(across=0.0), swiss_roll(noise=0.0)], ids=["mixture", "swiss_roll"])
+def test_the_axis_has_its_share_of_each_part_before_it(prior: Prior) -> None:
+    assert prior.sample_class is not None
+    assert prior.axis is not None
+    for label in (0, 7):
+        part = np.asarray(prior.sample_class(jax.random.key(2), jnp.full(1000, label)))
+        line = np.asarray(prior.axis(jnp.full(401, label), (jnp.arange(401) + 0.5) / 401))
+        distances = np.linalg.norm(part[:, None] - line[None], axis=2)
+        assert np.median(distances.min(axis=1)) < 0.01  # without width, all points lie on it
+        # And its places are as frequent as the shares say.
+        assert stats.kstest((distances.argmin(axis=1) + 0.5) / 401, "uniform").pvalue > 0.01

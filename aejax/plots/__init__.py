@@ -1,8 +1,11 @@
 """Arrays in, matplotlib figures out: pure functions, without pyplot and so without its global state."""
 
+from aejax.plots.curves import labelled_points as labelled_points
 from aejax.plots.curves import learning_curves as learning_curves
 from aejax.plots.curves import lines as lines
+from aejax.plots.curves import sorted_values as sorted_values
 from aejax.plots.latents import density as density
+from aejax.plots.latents import planes as planes
 from aejax.plots.latents import scatter as scatter
 from aejax.plots.pictures import image_grid as image_grid
 from aejax.plots.pictures import mosaic as mosaic

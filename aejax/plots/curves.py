@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aejax.plots.style import COLOURS, DPI, INK, LABELS, LINEAR, SPLITS, STYLES, figures, plain, ticker, transforms
+from aejax.plots.style import (
+    COLOURS,
+    DPI,
+    INK,
+    LABELS,
+    LINEAR,
+    SPLITS,
+    STYLES,
+    figures,
+    plain,
+    ticker,
+    transforms,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,6 +110,76 @@ def lines(x: ArrayLike, curves: Mapping[str, ArrayLike], x_label: str, y_label: 
     axes.set_ylabel(y_label, color=INK)
     _gridded(axes)
     axes.legend(frameon=False, labelcolor=INK)
+    return figure
+
+
+def sorted_values(panels: Mapping[str, Mapping[str, ArrayLike]], x_label: str) -> Figure:
+    """One panel per entry, in it one line per entry: values (n,) in ascending order, to compare their spreads."""
+    figure = figures.Figure(figsize=(0.4 + 3.6 * len(panels), 3.6), dpi=DPI, layout="constrained")
+    handles: dict[str, Any] = {}
+    for i, (title, curves) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), i + 1)
+        for j, (label, values) in enumerate(curves.items()):
+            heights = np.sort(np.asarray(values))
+            (handles[label],) = axes.plot(
+                np.arange(1, len(heights) + 1),
+                heights,
+                color=COLOURS[j % len(COLOURS)],
+                linestyle=STYLES[j % len(STYLES)],
+                marker="o" if len(heights) <= 10 else None,
+                markersize=4,
+                linewidth=1.8,
+            )
+        axes.set_title(title, size=11, color=INK, weight="bold", loc="left")
+        axes.set_xlabel(x_label, color=INK)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True, min_n_ticks=1))
+        _gridded(axes)
+    figure.legend(handles.values(), handles, loc="outside lower left", ncols=6, frameon=False, labelcolor=INK)
+    return figure
+
+
+def labelled_points(
+    points: Mapping[str, tuple[float, float]],
+    sds: Mapping[str, tuple[float, float]],
+    x_label: str,
+    y_label: str,
+    level: tuple[str, float] | None = None,
+) -> Figure:
+    """A point (x, y) for each entry, its name beside the axes at the end of a line to it, and a bar of one standard
+    deviation, in x and y, to either side, where `sds` has it above zero. `level` is a named height, drawn across.
+
+    The x axis is logarithmic where all x are positive and span more than a decade.
+    """
+    figure = figures.Figure(figsize=(9, 0.8 + max(3.4, 0.28 * len(points))), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    for i, (name, place) in enumerate(points.items()):
+        bars = {f"{side}err": sd for side, sd in zip("xy", sds.get(name, (0, 0)), strict=True) if sd > 0}
+        axes.errorbar(*place, **bars, fmt="o", markersize=6, capsize=3, color=COLOURS[i % len(COLOURS)])
+    if level:
+        style = {"color": INK, "linewidth": 1, "linestyle": (0, (4, 2))}
+        axes.axhline(level[1], label=f"{level[0]}: {level[1]:g}", **style)
+        axes.legend(loc="lower left", frameon=False, labelcolor=INK)
+    x = [place[0] for place in points.values()]
+    if min(x) > 0 and max(x) > 10 * min(x):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.margins(0.08)
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    _gridded(axes)
+    axes.get_ylim()  # settles the limits that the transform reads
+    heights = [(axes.transScale + axes.transLimits).transform(place)[1] for place in points.values()]
+    for i, ((name, place), height) in enumerate(zip(points.items(), _spread(heights, 0.07), strict=True)):
+        axes.annotate(
+            *(name, place, (1.03, height)),
+            textcoords="axes fraction",
+            va="center",
+            size=9,
+            color=INK,
+            arrowprops={"arrowstyle": "-", "color": COLOURS[i % len(COLOURS)], "linewidth": 0.8, "shrinkB": 3},
+        )
     return figure
 
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aejax.plots.style import CLASS_COLOURS, DPI, FAINT, INK, figures, plain
+from aejax.plots.style import CLASS_COLOURS, DPI, FAINT, INK, figures, plain, ticker
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Points = tuple[np.ndarray, np.ndarray | None]
 
 
 def scatter(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
@@ -22,26 +25,44 @@ def scatter(panels: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
     figure = figures.Figure(figsize=(4.4 * len(panels) + 0.8, 4.6), dpi=DPI, layout="constrained")
     for i, (title, latents) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), i + 1)
-        low, high = np.quantile(latents, [0.001, 0.999], axis=0)
-        half = 0.55 * (high - low).max()
-        axes.set_xlim((low + high)[0] / 2 - half, (low + high)[0] / 2 + half)
-        axes.set_ylim((low + high)[1] / 2 - half, (low + high)[1] / 2 + half)
-        axes.set_box_aspect(1)
-        colours = np.array(CLASS_COLOURS)[labels % len(CLASS_COLOURS)]
-        # All in one call and in the order of the data, so that no label hides the others.
-        axes.scatter(
-            *latents.T,
-            s=float(np.clip(20_000 / len(latents), 2, 16)),
-            c=colours,
-            alpha=0.7,
-            linewidths=0,
-            rasterized=True,
-        )
+        _square(axes, latents)
+        _points(axes, latents, labels)
         axes.set_title(title, size=11, color=INK, weight="bold", loc="left")
-        plain(axes)
-    for label in np.unique(labels):
-        axes.scatter([], [], s=24, color=CLASS_COLOURS[label % len(CLASS_COLOURS)], label=str(label))
+    _name(axes, labels)
     figure.legend(loc="outside right center", frameon=False, labelcolor=INK)
+    return figure
+
+
+def planes(rows: Mapping[str, Mapping[str, Points]]) -> Figure:
+    """A table of panels by row and column: points (n, 2) coloured by their labels, integers (n,), or all grey for None.
+
+    The panels of a column show one square, as `scatter` chooses it for all of their points. The columns are those of
+    the first row; where another row lacks one, the first such place has the legend.
+    """
+    columns = list(next(iter(rows.values())))
+    figure = figures.Figure(figsize=(3 * len(columns) + 0.3, 3 * len(rows) + 0.3), dpi=DPI, layout="constrained")
+    empty = []
+    seen = [labels for cells in rows.values() for _, labels in cells.values() if labels is not None]
+    for i, (row, cells) in enumerate(rows.items()):
+        for j, column in enumerate(columns):
+            axes = figure.add_subplot(len(rows), len(columns), i * len(columns) + j + 1)
+            if not j:
+                axes.set_ylabel(row, size=11, color=INK, weight="bold")
+            if column not in cells:
+                axes.spines[:].set_visible(False)
+                axes.set(xticks=[], yticks=[])
+                empty.append(axes)
+                continue
+            _square(axes, np.concatenate([other[column][0] for other in rows.values() if column in other]))
+            _points(axes, *cells[column])
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+            if not i:
+                axes.set_title(column, size=11, color=INK, weight="bold", loc="left")
+    figure.align_ylabels()
+    if empty and seen:
+        _name(empty[0], np.concatenate(seen))
+        empty[0].legend(loc="center", ncols=2, frameon=False, labelcolor=INK, fontsize=11, title="label")
     return figure
 
 
@@ -63,3 +84,31 @@ def density(panels: Mapping[str, np.ndarray]) -> Figure:
         axes.set_title(title, size=11, color=INK, weight="bold", loc="left")
         axes.tick_params(colors=INK, labelsize=9, color=FAINT)
     return figure
+
+
+def _square(axes: Axes, latents: np.ndarray) -> None:
+    low, high = np.quantile(latents, [0.001, 0.999], axis=0)
+    half = 0.55 * (high - low).max()
+    axes.set_xlim((low + high)[0] / 2 - half, (low + high)[0] / 2 + half)
+    axes.set_ylim((low + high)[1] / 2 - half, (low + high)[1] / 2 + half)
+    axes.set_box_aspect(1)
+
+
+def _points(axes: Axes, latents: np.ndarray, labels: np.ndarray | None) -> None:
+    # All in one call and in the order of the data, so that no label hides the others.
+    axes.scatter(
+        latents[:, 0],
+        latents[:, 1],
+        s=float(np.clip(20_000 / len(latents), 2, 16)),
+        c=FAINT if labels is None else np.array(CLASS_COLOURS)[labels % len(CLASS_COLOURS)],
+        alpha=0.7,
+        linewidths=0,
+        rasterized=True,
+    )
+    plain(axes)
+
+
+def _name(axes: Axes, labels: np.ndarray) -> None:
+    """Handles for a legend."""
+    for label in np.unique(labels):
+        axes.scatter([], [], s=24, color=CLASS_COLOURS[label % len(CLASS_COLOURS)], label=str(label))

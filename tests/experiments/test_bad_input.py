@@ -236,6 +236,15 @@ CASES = [
     ("benchmark_seeds", "--dataset digits --systems toaster", "--systems toaster: choose from autoencoder"),
     ("benchmark_start", "--rounds 0", "--rounds must be at least 1"),
     ("benchmark_start", "--experiments toaster", "toaster.*--experiments"),
+    ("aae", "--adversarial-b1 1", "--adversarial-b1 must be below 1"),
+    ("aae", "--hidden 10 0", "--hidden must be at least 1, not 0"),
+    ("aae", "--conv --hidden 10", "--hidden is about dense layers"),
+    ("aae_priors", "--labels 0", "--labels must be at least 1"),
+    ("aae_priors", "--adversarial-b1 1 --dataset digits", "--adversarial-b1 must be below 1"),
+    ("aae_priors", "--dataset digits --labels 5000", "--labels 5000 is more than the"),
+    ("aae_priors", "--dataset FILES/unlabelled.npz", "has no labels"),
+    ("aae_tradeoff", "FILES/no_summary", "no_summary holds no finished run"),
+    ("aae_tradeoff", "", "one or more runs"),
     ("summarize", "FILES/no_summary FILES/missing", "no_summary holds no finished run"),
     ("summarize", "FILES/finished FILES/cut", "summary.json cannot be read"),
     ("summarize", "FILES/finished FILES/finished", "two or more runs with different seeds are needed"),
@@ -256,7 +265,7 @@ def test_wrong_input_is_refused_in_one_line(
 ) -> None:
     module = importlib.import_module(f"experiments.{experiment}")
     arguments = options.replace("FILES", str(files)).split()
-    if experiment != "summarize" and "--runs" not in arguments:
+    if experiment not in ("summarize", "aae_tradeoff") and "--runs" not in arguments:
         arguments += ["--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
     monkeypatch.chdir(tmp_path)
