@@ -57,7 +57,7 @@ Functions = dict[str, Function]
 
 
 def of_network(network: nn.Module, pixels: Pixels, params: Params, image_shape: tuple[int, ...]) -> Functions:
-    """ "encoder" and "decoder" of an autoencoder, "restorer" of any other network of images.
+    """The "encoder" and "decoder" of an autoencoder; of any other network of images the whole, a "restorer".
 
     `image_shape` is that of the network's inputs: height, width, channels.
     """
@@ -82,20 +82,17 @@ def of_network(network: nn.Module, pixels: Pixels, params: Params, image_shape: 
 
 
 def of_vae(model: variational.Model, params: Params, image_shape: tuple[int, ...]) -> Functions:
-    """ "encoder", to the moments of the posterior, and "decoder"."""
+    """The "encoder", to the moments of the posterior, and the "decoder"."""
     model = _portable(model)
 
     def encode(params: Params, images: Array) -> Arrays:
         return _moments(model.posterior(params, images))
 
-    def decode(params: Params, latents: Array) -> Arrays:
-        return {"images": model.pixels.picture(model.decode(params, latents))}
-
-    return _pair(Function(encode, {"images": image_shape}), decode, params)
+    return _pair(Function(encode, {"images": image_shape}), _decode(model), params)
 
 
 def of_aae(model: adversarial.Model, params: Params, image_shape: tuple[int, ...]) -> Functions:
-    """ "encoder", to the codes or the moments of their posterior, and "decoder"."""
+    """The "encoder", to codes or the moments of their posterior, and the "decoder"."""
     model = _portable(model)
     noise = {"noise": (model.noise,)} if model.kind == "universal" else {}
 
@@ -103,24 +100,18 @@ def of_aae(model: adversarial.Model, params: Params, image_shape: tuple[int, ...
         codes: Any = model.encoder.apply(params["encoder"], *inputs)
         return _moments(codes) if model.kind == "gaussian" else {"latents": codes}
 
-    def decode(params: Params, latents: Array) -> Arrays:
-        return {"images": model.pixels.picture(model.decode(params, latents))}
-
-    return _pair(Function(encode, {"images": image_shape, **noise}), decode, params)
+    return _pair(Function(encode, {"images": image_shape, **noise}), _decode(model), params)
 
 
 def of_semi_supervised(model: semi_supervised.Model, params: Params, image_shape: tuple[int, ...]) -> Functions:
-    """ "encoder", to probabilities of the classes and the style, and "decoder" of both."""
+    """The "encoder", to probabilities of the classes and the style, and the "decoder" of both."""
     model = _portable(model)
 
     def encode(params: Params, images: Array) -> Arrays:
         logits, style = model.encode(params, images)
         return {"classes": jax.nn.softmax(logits), "style": style}
 
-    def decode(params: Params, classes: Array, style: Array) -> Arrays:
-        return {"images": model.pixels.picture(model.decode(params, classes, style))}
-
-    return _pair(Function(encode, {"images": image_shape}), decode, params)
+    return _pair(Function(encode, {"images": image_shape}), _decode(model), params)
 
 
 def exported(function: Function, params: Params, platforms: tuple[str, ...] = PLATFORMS) -> export.Exported:
@@ -144,7 +135,8 @@ def write(folder: Path, functions: Functions, params: Params, about: Mapping[str
     Raises:
       UserError: if the folder cannot be written.
     """
-    files, described = {}, {}
+    files: dict[str, bytes] = {}
+    described = {}
     for name, function in functions.items():
         artefact = exported(function, params)
         files[f"{name}.bin"] = bytes(artefact.serialize())
@@ -179,6 +171,10 @@ def _portable(model: Model) -> Model:
     return model._replace(
         encoder=with_lowering(model.encoder, "portable"), decoder=with_lowering(model.decoder, "portable")
     )
+
+
+def _decode(model: Model) -> Callable[..., Arrays]:
+    return lambda params, *codes: {"images": model.pixels.picture(model.decode(params, *codes))}
 
 
 def _moments(moments: tuple[Array, Array]) -> Arrays:

@@ -133,6 +133,10 @@ def test_each_platform_has_its_own_lowering_and_all_compute_the_same() -> None:
 
     assert convolves("cpu") == {False}
     assert convolves("cpu", "cuda", "tpu") == {True}
+    flat = flatten_dict(params, sep="/")
+    for_all = exported(functions["encoder"], params).call
+    compiled = jax.jit(for_all).lower(flat, batch(3)[0]).compile().as_text()
+    assert not [word for word in (" convolution(", " conditional(") if word in compiled]  # of the CPU's alone
 
     calls = {}
     for name, function in functions.items():
@@ -141,7 +145,7 @@ def test_each_platform_has_its_own_lowering_and_all_compute_the_same() -> None:
         anywhere = (export.DisabledSafetyCheck.platform(),)
         calls[name] = dataclasses.replace(for_gpus, disabled_safety_checks=anywhere).call  # here, on a CPU
     names = {name: function.inputs for name, function in functions.items()}
-    found = through(calls, names, flatten_dict(params, sep="/"), *batch(3))
+    found = through(calls, names, flat, *batch(3))
     np.testing.assert_allclose(found, jax.jit(expected)(*batch(3)), rtol=1e-5, atol=1e-6)
 
 

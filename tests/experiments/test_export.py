@@ -35,6 +35,7 @@ from experiments import (
     vae,
 )
 from tests.test_export import through
+from tests.training.test_checkpoints import damage
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (12, 12, 1)
@@ -210,8 +211,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (a_run(top / "autoencoder" / name, config, params) / "config.json").write_text(text)
     a_run(top / "autoencoder" / "no_params", config, {"else": np.zeros(3, np.float32)})
     damaged = a_run(top / "autoencoder" / "damaged", config, params)
-    for file in (damaged / "checkpoints" / "1" / "default" / "d").iterdir():
-        file.write_bytes(b"")
+    damage(damaged / "checkpoints" / "1", "flipped bit")
     a_run(
         top / "vae" / "of_another_size",
         vae.Config(latents=3, **DIGITS),
