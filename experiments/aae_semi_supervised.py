@@ -72,17 +72,7 @@ def main(config: Config) -> None:
     check_batch(data.train.images, config.batch_size, mesh)
     classes = config.clusters or int(data.train.labels.max()) + 1
     examples = training_examples(config, data.train, data.train.labels)
-
-    shape = data.train.images.shape[1:]
-    model = Model(
-        encoder=LatentEncoder(MLP(HIDDEN), classes + config.style),
-        decoder=DenseDecoder(HIDDEN, shape),
-        class_discriminator=Discriminator(HIDDEN),
-        style_discriminator=Discriminator(HIDDEN),
-        classes=classes,
-        style=config.style,
-        corrupt=corruptions.gaussian(0.0, config.noise_std) if config.noise_std else None,
-    )
+    model = build(config, data.train.images.shape[1:], classes)
     optimizers = Optimizers(
         reconstruction=clipped(optax.adam(config.reconstruction_rate), config.clip_norm),
         discriminator=clipped(optax.adam(config.adversarial_rate, b1=0.5), config.clip_norm),
@@ -107,6 +97,19 @@ def main(config: Config) -> None:
         figures(config, run, model, state)
         curves = ("bce", "error", "classification_loss", "discriminator_loss", "generator_loss")
         run.finish(config, mesh, rows, curves=curves if config.clusters is None else (curves[0], *curves[3:]))
+
+
+def build(config: Config, image_shape: tuple[int, ...], classes: int) -> Model:
+    """The networks for images (height, width, channels) of so many classes, or clusters."""
+    return Model(
+        encoder=LatentEncoder(MLP(HIDDEN), classes + config.style),
+        decoder=DenseDecoder(HIDDEN, image_shape),
+        class_discriminator=Discriminator(HIDDEN),
+        style_discriminator=Discriminator(HIDDEN),
+        classes=classes,
+        style=config.style,
+        corrupt=corruptions.gaussian(0.0, config.noise_std) if config.noise_std else None,
+    )
 
 
 def training_examples(config: Config, data: Dataset, labels: np.ndarray) -> Examples:

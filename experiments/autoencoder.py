@@ -38,13 +38,16 @@ class Config(RunConfig):
     """of Adam"""
 
 
+def build(image_shape: tuple[int, ...]) -> ConvAutoencoder:
+    height, width, channels = image_shape
+    check_image_size(height, width)
+    return ConvAutoencoder(channels)
+
+
 def main(config: Config) -> None:
     mesh = make_mesh(config.devices, config.batch_size)
     data = load_splits(config)
-    height, width, channels = data.train.images.shape[1:]
-    check_image_size(height, width)
-
-    network = ConvAutoencoder(channels)
+    network = build(data.train.images.shape[1:])
     method = reconstruction.autoencoder(network, clipped(optax.adam(config.learning_rate), config.clip_norm))
     feed = open_feed(config, data.train.images, config.batch_size, mesh)
     evaluate = over_images(method.evaluate, mesh)

@@ -26,7 +26,7 @@ from aejax.evaluation.classifier import Classifier
 from aejax.methods import reconstruction, variational
 from aejax.methods.method import Method, TrainState, clipped
 from aejax.nn.convolutional import ConvEncoder, check_image_size
-from aejax.nn.dense import Autoencoder, LatentDecoder, LatentEncoder
+from aejax.nn.dense import Autoencoder, LatentEncoder
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
@@ -111,11 +111,14 @@ def main(config: Config) -> None:
         run.finish(config, mesh, table)
 
 
+def build_autoencoder(image_shape: tuple[int, ...]) -> Autoencoder:
+    """The convolutional VAE's decoder, and its encoder but for the log-variance."""
+    return Autoencoder(LatentEncoder(ConvEncoder(), 2), conv_vae.build(image_shape, 2).decoder)
+
+
 def train_autoencoder(config: Config, data: Splits) -> Plane:
     """The convolutional autoencoder with two latents between dense layers."""
-    model = conv_vae.build(data.train.images.shape[1:], 2)  # its decoder, and its encoder but for the log-variance
-    assert isinstance(model.decoder, LatentDecoder)
-    network = Autoencoder(LatentEncoder(ConvEncoder(), 2), model.decoder)
+    network = build_autoencoder(data.train.images.shape[1:])
     method = reconstruction.autoencoder(network, clipped(optax.adam(config.learning_rate), config.clip_norm))
 
     def encode(state: TrainState, images: Array, key: Array) -> Array:
@@ -128,7 +131,7 @@ def train_autoencoder(config: Config, data: Splits) -> Plane:
     def axes(latents: np.ndarray) -> np.ndarray:
         return np.quantile(latents, QUANTILES, axis=0)
 
-    return train(config, data, "autoencoder", method, encode, model.decoder, part, axes)
+    return train(config, data, "autoencoder", method, encode, network.decoder, part, axes)
 
 
 def train_vae(config: Config, data: Splits) -> Plane:

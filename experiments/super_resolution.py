@@ -34,6 +34,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "edsr": {"epochs": 5, "batch_size": 128, "learning_rate": 2e-3, "schedule": "warmup_cosine"},
     "lesson": {"epochs": 30, "batch_size": 256, "learning_rate": 6e-3, "schedule": "warmup_cosine"},
 }
+PIXELS = {"edsr": GAUSSIAN, "lesson": BERNOULLI}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +82,12 @@ def main(config: Config) -> None:
     data = load_splits(config)
     check_batch(data.train.images, config.batch_size, mesh)
     network = build(config, data.train.images.shape[1:])
-    pixels = BERNOULLI if config.network == "lesson" else GAUSSIAN
     downscale = corruptions.downscale(config.factor, config.downscaling)
     upscale = {m: functools.partial(baselines.upscale, factor=config.factor, method=m) for m in baselines.UPSCALERS}
     examples = data.test.one_per_class()
 
     with open_run(config, "super_resolution") as run:
-        resolver = restoration.train(config, run, data, mesh, network, downscale, pixels)
+        resolver = restoration.train(config, run, data, mesh, network, downscale, PIXELS[config.network])
         splits = restoration.table(resolver, data, upscale)
         small = resolver.degrade(examples)
         rows = {"input": small, "bicubic": upscale["bicubic"](small)}

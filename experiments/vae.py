@@ -123,6 +123,20 @@ class Config(VariationalConfig):
     """sample with the standard deviation exp(log-variance), the lesson's mistake: the loss is then no bound"""
 
 
+def build(config: Config, image_shape: tuple[int, ...]) -> Model:
+    """The networks for images (height, width, channels); `config` has its recipe's defaults."""
+    assert config.latents
+    recipe = RECIPES[config.recipe]
+    likelihood = recipe.pixels if config.likelihood is None else LIKELIHOODS[config.likelihood]
+    outputs = (*image_shape[:2], image_shape[2] * likelihood.outputs_per_value)
+    return Model(
+        GaussianEncoder(MLP(recipe.hidden, recipe.activation), config.latents),
+        DenseDecoder(recipe.hidden[::-1], outputs, recipe.activation),
+        likelihood,
+        config.log_variance_as_log_std,
+    )
+
+
 def main(config: Config) -> None:
     recipe = RECIPES[config.recipe]
     objective = variational.objective_name(config) + ("-wrong_std" if config.log_variance_as_log_std else "")
@@ -130,20 +144,10 @@ def main(config: Config) -> None:
     config = with_defaults(config, recipe.defaults, name)
     assert config.batch_size
     assert config.learning_rate
-    assert config.latents
     if config.log_variance_as_log_std and config.objective == "dreg":
         raise UserError("--log-variance-as-log-std has no meaning with --objective dreg: choose another objective")
     data = load_splits(config, hold_out=bool(config.hold_out))
-
-    shape = data.train.images.shape[1:]
-    likelihood = recipe.pixels if config.likelihood is None else LIKELIHOODS[config.likelihood]
-    outputs = (*shape[:2], shape[2] * likelihood.outputs_per_value)
-    model = Model(
-        GaussianEncoder(MLP(recipe.hidden, recipe.activation), config.latents),
-        DenseDecoder(recipe.hidden[::-1], outputs, recipe.activation),
-        likelihood,
-        config.log_variance_as_log_std,
-    )
+    model = build(config, data.train.images.shape[1:])
     rate = recipe.schedule(config.learning_rate, len(data.train.images) // config.batch_size)
     variational_report.train_and_judge(config, "vae", model, recipe.optimizer(rate), data)
 

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "corruptions": {"rng"},
     "nn": set(),
     "latent_page": {"nn", "plots"},
+    "export": {"methods", "nn", "pixels"},
     "methods": {"nn", "losses", "divergences", "pixels", "priors", "corruptions", "rng"},
     "data": {"rng"},
     "plots": set(),
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "cli": {"training"},
     "experiments": {
         *("cli", "training", "evaluation", "plots", "data", "methods"),
-        *("nn", "losses", "divergences", "pixels", "priors", "corruptions", "rng", "latent_page"),
+        *("nn", "losses", "divergences", "pixels", "priors", "corruptions", "rng", "latent_page", "export"),
     },
 }
 

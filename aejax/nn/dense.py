@@ -18,7 +18,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for width in self.widths:
             x = self.activation(nn.Dense(width)(x))
         return x
@@ -82,7 +82,7 @@ class DenseDecoder(nn.Module):
     @nn.compact
     def __call__(self, latents: Array) -> Array:
         x = MLP(self.widths, self.activation)(latents)
-        return nn.Dense(math.prod(self.image_shape), name="pixels")(x).reshape(len(x), *self.image_shape)
+        return nn.Dense(math.prod(self.image_shape), name="pixels")(x).reshape(x.shape[0], *self.image_shape)
 
 
 class LatentDecoder(nn.Module):
@@ -97,7 +97,7 @@ class LatentDecoder(nn.Module):
     @nn.compact
     def __call__(self, latents: Array) -> Array:
         x = nn.relu(nn.Dense(math.prod(self.map_shape), name="maps")(latents))
-        return self.trunk(x.reshape(len(x), *self.map_shape))
+        return self.trunk(x.reshape(x.shape[0], *self.map_shape))
 
 
 class Autoencoder(nn.Module):
@@ -111,4 +111,4 @@ class Autoencoder(nn.Module):
 
 
 def _flat(x: Array) -> Array:
-    return x.reshape(len(x), -1)
+    return x.reshape(x.shape[0], -1)

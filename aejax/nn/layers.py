@@ -5,7 +5,9 @@ stand at a network's two ends; its public arguments and results keep the ordinar
 Parameters have the shapes, names and initialisation of `flax.linen.Conv`, whatever the lowering.
 """
 
-from typing import Literal
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -14,8 +16,11 @@ from jax import Array
 
 from aejax.nn import batch_minor
 
-Lowering = Literal["auto", "gemm", "native"]
+Lowering = Literal["auto", "gemm", "native", "portable"]
+"""Of convolutions: "gemm", matrix products; "native", XLA's own; "auto", gemm where this process computes on a CPU and
+else native; "portable", both in one program, of which a compiler takes what is best on its own platform."""
 Padding = Literal["SAME", "VALID"]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def to_batch_minor(images: Array) -> Array:
@@ -28,8 +33,17 @@ def from_batch_minor(x: Array) -> Array:
     return x.transpose(3, 1, 2, 0)
 
 
+def with_lowering(network: Network, lowering: Lowering) -> Network:
+    """The network with this lowering in all its layers; its params stay what they are."""
+    fields = {name: getattr(network, name) for name in network.__dataclass_fields__ if name not in ("parent", "name")}
+    changed: dict[str, Any] = {n: with_lowering(v, lowering) for n, v in fields.items() if isinstance(v, nn.Module)}
+    if "lowering" in fields:
+        changed["lowering"] = lowering
+    return network.clone(**changed)
+
+
 class _Convolution(nn.Module):
-    """What the layers share: `lowering` is "gemm" (matrix products), "native" (XLA's own) or "auto": gemm on CPU."""
+    """What the layers share."""
 
     features: int
     kernel_size: int = 3
@@ -40,9 +54,12 @@ class _Convolution(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
 
-    @property
-    def gemm(self) -> bool:
-        return self.lowering == "gemm" or (self.lowering == "auto" and jax.default_backend() == "cpu")
+    def lowered(self, gemm: Callable[..., Array], native: Callable[..., Array]) -> Callable[..., Array]:
+        """One of two functions of (x, kernel, bias)."""
+        if self.lowering == "portable":
+            return functools.partial(jax.lax.platform_dependent, cpu=gemm, default=native)
+        on_cpu = self.lowering == "auto" and jax.default_backend() == "cpu"
+        return gemm if self.lowering == "gemm" or on_cpu else native
 
 
 class Conv(_Convolution):
@@ -52,10 +69,9 @@ class Conv(_Convolution):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel, bias = self.parameters(x)
-        if self.gemm:
-            return batch_minor.conv(x, kernel, bias, same=self.padding == "SAME")
-        return _native_conv(x, kernel, bias, self.padding)
+        gemm = functools.partial(batch_minor.conv, same=self.padding == "SAME")
+        native = functools.partial(_native_conv, padding=self.padding)
+        return self.lowered(gemm, native)(x, *self.parameters(x))
 
 
 class ConvMaxPool(_Convolution):
@@ -68,12 +84,9 @@ class ConvMaxPool(_Convolution):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel, bias = self.parameters(x)
-        if self.gemm:
-            return batch_minor.conv_max_pool(x, kernel, bias, pool_padding=self.pool_padding)
-        y = nn.relu(_native_conv(x, kernel, bias, "SAME"))
-        edge, window = (self.pool_padding, self.pool_padding), (1, 2, 2, 1)
-        return jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, window, window, ((0, 0), edge, edge, (0, 0)))
+        gemm = functools.partial(batch_minor.conv_max_pool, pool_padding=self.pool_padding)
+        native = functools.partial(_native_conv_max_pool, pool_padding=self.pool_padding)
+        return self.lowered(gemm, native)(x, *self.parameters(x))
 
 
 class UpsampleConv(_Convolution):
@@ -83,12 +96,21 @@ class UpsampleConv(_Convolution):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel, bias = self.parameters(x)
-        if self.gemm:
-            return batch_minor.upsample_conv(x, kernel, bias, same=self.padding == "SAME")
-        return _native_conv(x.repeat(2, axis=1).repeat(2, axis=2), kernel, bias, self.padding)
+        gemm = functools.partial(batch_minor.upsample_conv, same=self.padding == "SAME")
+        native = functools.partial(_native_upsample_conv, padding=self.padding)
+        return self.lowered(gemm, native)(x, *self.parameters(x))
 
 
 def _native_conv(x: Array, kernel: Array, bias: Array, padding: Padding) -> Array:
     y = jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("CHWN", "HWIO", "CHWN"))
     return y + bias[:, None, None, None]
+
+
+def _native_conv_max_pool(x: Array, kernel: Array, bias: Array, pool_padding: int) -> Array:
+    y = nn.relu(_native_conv(x, kernel, bias, "SAME"))
+    edge, window = (pool_padding, pool_padding), (1, 2, 2, 1)
+    return jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, window, window, ((0, 0), edge, edge, (0, 0)))
+
+
+def _native_upsample_conv(x: Array, kernel: Array, bias: Array, padding: Padding) -> Array:
+    return _native_conv(x.repeat(2, axis=1).repeat(2, axis=2), kernel, bias, padding)

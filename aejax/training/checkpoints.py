@@ -4,8 +4,9 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,8 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_value, best_mode="min")
         self._path = path.absolute()
         _set_damaged_values_aside(self._path)
-        self._manager = ocp.CheckpointManager(self._path, options=options)
+        handler = ocp.StandardCheckpointHandler()  # named, it reads metadata before anything was saved or restored
+        self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=handler)
 
     def save(self, step: int, tree: Tree, value: float | None) -> None:
         """Saves in the background, unless `step` is there already.
@@ -66,27 +68,56 @@ class Checkpoints:
         Raises:
           UserError: if there are checkpoints and none is sound.
         """
-        damaged: dict[int, str] = {}
-        for step in sorted(self.steps(), reverse=True):
-            try:
-                tree = self.restore_step(step, like)
-            except Exception as error:  # whatever the readers of damaged files raise
-                damaged[step] = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
-                continue
-            for bad, reason in damaged.items():
-                print(f"{self._path}: skipped the checkpoint of step {bad} ({reason}), using {step}", file=sys.stderr)
-                self._move_away(bad)
-            return step, tree
-        if damaged:
-            reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
-            raise UserError(f"{self._path} holds no sound checkpoint ({reasons}): choose another --name, or remove it")
-        return None
+        steps = self.steps()
+        if not steps:
+            return None
+        step, tree = self._newest_sound(steps, lambda step: self.restore_step(step, like))
+        for damaged in (later for later in steps if later > step):
+            self._move_away(damaged)
+        return step, tree
 
     def restore_step(self, step: int, like: Tree) -> Tree:
         """The tree saved at `step`; ValueError where its checksum is not that of what was saved."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         if self.saved_checksum(step) != checksum(tree):
+            raise ValueError("its checksum is wrong")
+        return tree
+
+    def read(self, which: Literal["last", "best"]) -> tuple[int, Tree]:
+        """The newest sound (step, tree), or the best, for a reader that does not know the tree's structure.
+
+        Named tuples are dicts by field, other tuples lists, and all arrays numpy's. Nothing is changed on the disk.
+
+        Raises:
+          UserError: if there is no such checkpoint, or it is damaged.
+        """
+        steps = self.steps() if which == "last" else [step for step in [self.best_step()] if step is not None]
+        if not steps:
+            raise UserError(f"{self._path} holds no {which} checkpoint: choose another run, or let it train on")
+        return self._newest_sound(steps, self._read_step)
+
+    def _newest_sound(self, steps: Sequence[int], read: Callable[[int], Tree]) -> tuple[int, Tree]:
+        damaged: dict[int, str] = {}
+        for step in sorted(steps, reverse=True):
+            try:
+                tree = read(step)
+            except Exception as error:  # whatever the readers of damaged files raise
+                damaged[step] = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+                continue
+            for bad, reason in damaged.items():
+                print(f"{self._path}: skipped the checkpoint of step {bad} ({reason}), using {step}", file=sys.stderr)
+            return step, tree
+        reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
+        raise UserError(f"{self._path} holds no sound checkpoint ({reasons}): choose another run, or remove this one")
+
+    def _read_step(self, step: int) -> Tree:
+        like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), self._manager.item_metadata(step))
+        tree = self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        # The checksum runs over the leaves in their order in the tree that was saved, which dicts do not keep.
+        saved = json.loads((self._path / str(step) / "default" / "_METADATA").read_text())["tree_metadata"].values()
+        paths = [[part["key"] for part in leaf["key_metadata"]] for leaf in saved]
+        if self.saved_checksum(step) != checksum([_at(tree, path) for path in paths]):
             raise ValueError("its checksum is wrong")
         return tree
 
@@ -146,6 +177,12 @@ def _set_damaged_values_aside(path: Path) -> None:
                 f"{path}: whether step {step} is the best cannot be read, and it is not taken for it", file=sys.stderr
             )
             file.rename(file.with_name("damaged"))
+
+
+def _at(tree: Tree, path: Sequence[str]) -> Tree:
+    for key in path:
+        tree = tree[int(key) if isinstance(tree, list) else key]
+    return tree
 
 
 def _value(metrics: dict[str, float]) -> float:

@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 
 from aejax import cli
-from experiments import autoencoder, summarize
+from aejax.data import load
+from aejax.data.feeds import as_float
+from experiments import autoencoder, export, summarize
+from tests.experiments.test_export import reload
 
 SMALL = ["--dataset", "digits", "--image-size", "12", "--batch-size", "128", "--epochs", "2"]
 
@@ -52,6 +55,14 @@ def test_the_summary_names_each_split_and_its_metrics(runs: Path) -> None:
         assert figures["loss"] == pytest.approx(figures["bce"] * 12 * 12, rel=1e-5)
         assert 0.1 < figures["bce"] < np.log(2) * 1.1
         assert -10 * np.log10(figures["mse"]) <= figures["psnr"]  # Jensen: PSNR is convex in the MSE
+
+
+def test_what_is_exported_has_the_error_of_the_summary(runs: Path) -> None:
+    run(export, runs / "digits-seed0")
+    images = as_float(load("digits", "test", image_size=12).images)
+    found = np.square(reload(runs / "digits-seed0" / "export", images) - images).mean()
+    splits = json.loads((runs / "digits-seed0" / "summary.json").read_text())["splits"]
+    assert found == pytest.approx(splits["test"]["mse"], rel=1e-5)
 
 
 def test_a_finished_run_started_again_says_so_and_changes_nothing(

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,11 @@ def checkpoints(tmp_path: Path) -> Iterator[Checkpoints]:
     made = Checkpoints(tmp_path)
     yield made
     made.close()
+
+
+class Pair(NamedTuple):
+    second: Any
+    first: Any
 
 
 def small(value: float) -> dict[str, jax.Array]:
@@ -246,6 +251,45 @@ def test_a_checkpoint_with_a_damaged_value_is_restored_and_not_the_best(
     assert "whether step 2 is the best cannot be read" in capsys.readouterr().err
 
 
+def test_what_was_saved_can_be_read_without_knowing_its_structure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And is checked, although dicts do not keep the order of named tuples' fields."""
+    params = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(2)}
+    tree = Pair(optax.adam(0.1).init(params), [params, None])
+    first = Checkpoints(tmp_path / "checkpoints")
+    for step, value in {1: 0.5, 2: 0.7}.items():
+        first.save(step, jax.tree.map(lambda leaf, step=step: leaf * step, tree), value)
+    first.close()
+    second = Checkpoints(tmp_path / "checkpoints")
+    for which, step in {"last": 2, "best": 1}.items():
+        found, read = second.read(which)  # type: ignore[arg-type]
+        assert found == step
+        np.testing.assert_array_equal(read["first"][0]["w"], step * params["w"])
+    second.close()
+
+    damage(tmp_path / "checkpoints" / "2", "flipped bit")
+    files = sorted(tmp_path.rglob("*"))
+    third = Checkpoints(tmp_path / "checkpoints")
+    assert third.read("last")[0] == 1
+    assert "skipped the checkpoint of step 2 (" in capsys.readouterr().err
+    third.close()
+    damage(tmp_path / "checkpoints" / "1", "truncated")
+    fourth = Checkpoints(tmp_path / "checkpoints")
+    with pytest.raises(UserError, match="no sound checkpoint"):
+        fourth.read("best")
+    fourth.close()
+    assert sorted(tmp_path.rglob("*")) == files
+
+
+def test_there_is_no_best_where_nothing_was_judged(checkpoints: Checkpoints) -> None:
+    with pytest.raises(UserError, match="no last checkpoint"):
+        checkpoints.read("last")
+    save_all(checkpoints, {1: None})
+    with pytest.raises(UserError, match="no best checkpoint"):
+        checkpoints.read("best")
+
+
 def test_where_none_is_sound_nothing_is_started_over(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     first = Checkpoints(folder)
@@ -254,7 +298,7 @@ def test_where_none_is_sound_nothing_is_started_over(tmp_path: Path) -> None:
     for step in ("1", "2"):
         damage(folder / step, "flipped bit")
     second = Checkpoints(folder)
-    with pytest.raises(UserError, match=r"no sound checkpoint \(step 2: .*; step 1: .*\): choose another --name"):
+    with pytest.raises(UserError, match=r"no sound checkpoint \(step 2: .*; step 1: .*\): choose another run"):
         second.restore(small(0))
     assert (folder / "1").is_dir()  # and nothing was moved
     second.close()
