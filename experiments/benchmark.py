@@ -61,6 +61,8 @@ class Config(RunConfig):
 def main(config: Config) -> None:
     if config.clip_norm is not None:
         raise UserError("--clip-norm has no meaning here, where recipes are timed as they are: leave it out")
+    if config.distributed:
+        raise UserError("--distributed belongs to the experiments themselves: leave it out")
     if importlib.util.find_spec("torch") is None:
         raise UserError("the benchmark needs PyTorch: pip install -e '.[benchmark]'")
     if not config.systems or not set(config.systems) <= set(SYSTEMS):

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import lazy_loader
 import numpy as np
 
 from aejax.errors import UserError
+from aejax.training import processes
 
 Tree = Any
 _CHECKSUM = "sha256"
@@ -67,13 +69,14 @@ class Checkpoints:
         damaged: dict[int, str] = {}
         for step in sorted(self.steps(), reverse=True):
             try:
-                tree = self.restore_step(step, like)
+                tree, reason = self.restore_step(step, like), ""
             except Exception as error:  # whatever the readers of damaged files raise
-                damaged[step] = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+            if not processes.gather(not reason).all():  # all processes go on from the same one
+                damaged[step] = reason or "another process cannot read it"
                 continue
-            for bad, reason in damaged.items():
-                print(f"{self._path}: skipped the checkpoint of step {bad} ({reason}), using {step}", file=sys.stderr)
-                self._move_away(bad)
+            if damaged:
+                self._move_away(damaged, step)
             return step, tree
         if damaged:
             reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
@@ -95,13 +98,16 @@ class Checkpoints:
             raise ValueError("it has no checksum")
         return saved
 
-    def _move_away(self, step: int) -> None:
+    def _move_away(self, damaged: Mapping[int, str], used: int) -> None:
         place = self._path.parent / "damaged"
-        place.mkdir(exist_ok=True)
-        target, count = place / str(step), 1
-        while target.exists():
-            target, count = place / f"{step}.{count}", count + 1
-        (self._path / str(step)).rename(target)
+        for step, reason in damaged.items() if processes.first() else ():
+            print(f"{self._path}: skipped the checkpoint of step {step} ({reason}), using {used}", file=sys.stderr)
+            place.mkdir(exist_ok=True)
+            target, count = place / str(step), 1
+            while target.exists():
+                target, count = place / f"{step}.{count}", count + 1
+            (self._path / str(step)).rename(target)
+        processes.barrier()
         self._manager.reload()
 
     def steps(self) -> list[int]:
@@ -117,6 +123,10 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when everything is on the disk."""
         self._manager.wait_until_finished()
+
+    def saving(self) -> bool:
+        """Whether something is not yet on the disk."""
+        return self._manager.is_saving_in_progress()
 
     def close(self) -> None:
         self._manager.close()

@@ -12,10 +12,12 @@ import numpy as np
 class MetricsLog:
     """Appends to <path>/metrics.jsonl and <path>/tensorboard.
 
-    A line is {"step", "epoch", "split", metric: value, ...}; a value that is not finite is null.
+    A line is {"step", "epoch", "split", metric: value, ...}; a value that is not finite is null. With `writes` False,
+    as where another process writes them, everything is dropped.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self._writes = writes
         self._file = path / "metrics.jsonl"
         self._events = path / "tensorboard"
         self._writer: Any = None
@@ -31,6 +33,8 @@ class MetricsLog:
 
     def rewind(self, step: int) -> None:
         """Drops the records after `step`, which training resumed from `step` will write again."""
+        if not self._writes:
+            return
         kept = [record for record in self.records() if record["step"] <= step]
         partial = self._file.with_name(".metrics.jsonl.tmp")
         partial.write_text("".join(_line(record) for record in kept))
@@ -42,6 +46,8 @@ class MetricsLog:
 
     def write(self, step: int, epoch: int, splits: Mapping[str, Mapping[str, float]]) -> None:
         """Appends one record per split."""
+        if not self._writes:
+            return
         records: Sequence[dict[str, Any]] = [
             {"step": step, "epoch": epoch, "split": split, **{k: _finite(v) for k, v in metrics.items()}}
             for split, metrics in splits.items()
@@ -54,11 +60,13 @@ class MetricsLog:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """For TensorBoard alone: what depends on the machine, such as speed."""
-        self._writer.add_scalar(name, value, step)
+        if self._writes:
+            self._writer.add_scalar(name, value, step)
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
         """For TensorBoard: uint8 (height, width, 3)."""
-        self._writer.add_image(name, image, step, dataformats="HWC")
+        if self._writes:
+            self._writer.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
         if self._writer is not None:
