@@ -12,7 +12,9 @@ import tyro
 from absl import logging
 
 from aejax.errors import UserError
+from aejax.training import processes
 from aejax.training.compilation import keep_programs
+from aejax.training.config import RunConfig
 from aejax.training.interruption import Interrupted
 from aejax.training.nonfinite import NonFiniteError
 
@@ -29,15 +31,27 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
     try:
         config = parse(config_class)
         keep_programs()
-        main(config)
-    except UserError as error:
-        _exit(f"error: {error}", 2)
-    except NonFiniteError as error:
-        _exit(f"error: {error}", 1)
-    except Interrupted as stop:
-        _exit(f"stopped by {stop} with a checkpoint; the same command goes on from there", 128 + stop.signal_number)
-    except KeyboardInterrupt:
-        _exit("stopped; the same command goes on from the latest checkpoint", 128 + signal.SIGINT)
+        with processes.joined(isinstance(config, RunConfig) and config.distributed, verdict):
+            main(config)
+    except (UserError, NonFiniteError, Interrupted, KeyboardInterrupt) as error:
+        message, status = verdict(error)
+        print(message, file=sys.stderr)
+        sys.exit(status)
+
+
+def verdict(error: BaseException) -> tuple[str, int]:
+    """What a user is told of an error, and the exit status."""
+    match error:
+        case UserError():
+            return f"error: {error}", 2
+        case NonFiniteError():
+            return f"error: {error}", 1
+        case Interrupted():
+            text = f"stopped by {error} with a checkpoint; the same command goes on from there"
+            return text, 128 + error.signal_number
+        case KeyboardInterrupt():
+            return "stopped; the same command goes on from the latest checkpoint", 128 + signal.SIGINT
+    return processes.failure(error)
 
 
 def parse(config_class: type[Config]) -> Config:
@@ -56,8 +70,3 @@ def parse(config_class: type[Config]) -> Config:
         words = [line.strip(" │") for line in box.getvalue().splitlines() if not re.fullmatch(r"[ ╭╮╰╯│─]*", line)]
         text = " ".join(" ".join(word for word in words if not word.startswith("╭")).split())
         raise UserError(f"{text.split(' For full helptext')[0]} (--help explains)") from None
-
-
-def _exit(message: str, status: int) -> None:
-    print(message, file=sys.stderr)
-    sys.exit(status)

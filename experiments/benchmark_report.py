@@ -165,9 +165,11 @@ def figure(results: Sequence[Result], title: str) -> Figure:
 
 
 def refuse_other_recipes(config: RunConfig) -> None:
-    """UserError for an option that would change what is trained."""
+    """UserError for an option that would change what is trained, or where."""
     if config.clip_norm is not None:
         raise UserError("--clip-norm has no meaning here, where recipes are timed as they are: leave it out")
+    if config.distributed:
+        raise UserError("--distributed belongs to the experiments themselves: leave it out")
 
 
 def open_folder(config: RunConfig, kind: str) -> Path:

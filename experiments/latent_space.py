@@ -8,7 +8,6 @@ python -m experiments.latent_space --dataset digits     no download
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -31,7 +30,7 @@ from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
-from aejax.training.runs import open_run, write_text
+from aejax.training.runs import open_run
 from aejax.training.splits import Splits, load_splits, open_feed
 from experiments import conv_vae
 
@@ -104,7 +103,7 @@ def main(config: Config) -> None:
             rows, kept[plane.name] = under_noise(config, plane, data, judge)
             run.figure(f"{plane.name}_noise", plots.image_grid(rows, f"{plane.name}: noise in the latents"))
             if config.html:
-                write_page(run.path / f"{plane.name}.html", config, plane, data)
+                run.text(f"{plane.name}.html", page(config, plane, data))
         labels = "noise in the latents (standard deviations)", "share read as the same class"
         run.figure("noise", plots.lines(NOISE, kept, *labels, "one image of each class, its latents disturbed"))
         table = {f"noise {std:g}": {name: curve[i] for name, curve in kept.items()} for i, std in enumerate(NOISE)}
@@ -216,15 +215,14 @@ def under_noise(
     return rows, kept
 
 
-def write_page(path: Path, config: Config, plane: Plane, data: Splits) -> None:
+def page(config: Config, plane: Plane, data: Splits) -> str:
     """One HTML file."""
     n = config.html_points
     assert data.test.labels is not None
-    page = latent_page.html(
+    return latent_page.html(
         *(plane.decoder, plane.params, plane.latents[:n], data.test.labels[:n], data.test.images[:n]),
         title=f"{plain_name(config.dataset)}: two latents, {plane.name}",
     )
-    write_text(path, page)
 
 
 if __name__ == "__main__":

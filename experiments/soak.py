@@ -66,6 +66,8 @@ class Kill(NamedTuple):
 
 
 def main(config: Config) -> None:
+    if config.distributed:
+        raise UserError("--distributed belongs to the experiments themselves: leave it out")
     folder = config.runs.expanduser() / "soak" / (config.name or f"{Path(config.dataset).name}-{config.experiment}")
     try:
         shutil.rmtree(folder, ignore_errors=True)

@@ -115,7 +115,12 @@ def device_feed(images: Tree, batch_size: int, mesh: Mesh) -> DeviceFeed:
       UserError: if there are fewer images than a batch holds, or the devices do not divide the batch.
     """
     check_batch(images, batch_size, mesh)
-    return DeviceFeed(jax.device_put(images, NamedSharding(mesh, PartitionSpec())), batch_size, mesh)
+    return DeviceFeed(put(images, NamedSharding(mesh, PartitionSpec())), batch_size, mesh)
+
+
+def put(tree: Tree, sharding: NamedSharding) -> Tree:
+    """Arrays that every process has, whole, onto the devices of all: each moves what belongs on its own."""
+    return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, a, a.shape), tree)
 
 
 def check_batch(images: Tree, batch_size: int, mesh: Mesh) -> None:

@@ -51,7 +51,7 @@ class StreamingFeed(Feed):
         leaves, structure = jax.tree.flatten(self.images)
         steps = self._steps_per_block(root.size)
         sharding = NamedSharding(self.mesh, PartitionSpec(*[None] * (root.ndim + 1), "data"))
-        source = _Batches(leaves, self.batch_size, rng.words(root), first, last)
+        source = _Batches(leaves, self.batch_size, rng.words(root), first, last, self._own_rows())
         threads = 0 if self.workers else _THREADS
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
         dataset = grain.MapDataset.source(source).to_iter_dataset(options)
@@ -64,7 +64,11 @@ class StreamingFeed(Feed):
             dataset = dataset.mp_prefetch(parallel, worker_init_fn=_start_worker)
         stack = functools.partial(_stacked, steps=steps, axis=root.ndim)
         dataset = dataset.batch(steps, drop_remainder=False, batch_fn=stack)
-        dataset = grain.experimental.device_put(dataset, sharding, cpu_buffer_size=1, device_buffer_size=1)
+        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1)
+        dataset = dataset.map(
+            functools.partial(_put, sharding=sharding, batch_size=self.batch_size, axis=root.ndim + 1)
+        )
+        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1)
         with contextlib.closing(iter(dataset)) as iterator:
             for begin in range(first, last, steps):
                 images = jax.tree.unflatten(structure, next(iterator))
@@ -74,6 +78,13 @@ class StreamingFeed(Feed):
         split = NamedSharding(self.mesh, PartitionSpec("data"))
         here = jax.tree.map(lambda array: array[step - order], images)
         return inputs(jax.lax.with_sharding_constraint(here, split))
+
+    def _own_rows(self) -> slice:
+        """Those of each batch that go to this process's devices, which follow each other in the mesh."""
+        split = NamedSharding(self.mesh, PartitionSpec("data"))
+        indices = split.addressable_devices_indices_map((self.batch_size,)).values()
+        rows = [np.arange(self.batch_size)[index] for index in indices]
+        return slice(int(min(r[0] for r in rows)), int(max(r[-1] for r in rows)) + 1)
 
     def _steps_per_block(self, seeds: int) -> int:
         row = sum(int(np.prod(a.shape[1:])) * a.dtype.itemsize for a in jax.tree.leaves(self.images))
@@ -98,11 +109,13 @@ def streaming_feed(images: Tree, batch_size: int, mesh: Mesh, workers: int = 0) 
 
 
 class _Batches:
-    """Item k: the rows of step `first` + k, a list of arrays ([seeds,] batch_size, ...). Sent to worker processes."""
+    """Item k: `own` rows of step `first` + k, a list of arrays ([seeds,] rows, ...). Sent to worker processes."""
 
-    def __init__(self, leaves: Sequence[Any], batch_size: int, words: np.ndarray, first: int, last: int) -> None:
+    def __init__(
+        self, leaves: Sequence[Any], batch_size: int, words: np.ndarray, first: int, last: int, own: slice
+    ) -> None:
         self._leaves, self._batch_size, self._words = leaves, batch_size, words
-        self._first, self._last = first, last
+        self._first, self._last, self._own = first, last, own
 
     def __len__(self) -> int:
         return self._last - self._first
@@ -111,7 +124,7 @@ class _Batches:
         rows = len(self._leaves[0])
         epoch, index = divmod(self._first + int(item), rows // self._batch_size)
         order = _order(self._words.tobytes(), self._words.shape, epoch, rows, self._batch_size)
-        return [leaf[order[..., index, :]] for leaf in self._leaves]
+        return [leaf[order[..., index, self._own]] for leaf in self._leaves]
 
 
 @functools.lru_cache(maxsize=2)
@@ -129,6 +142,12 @@ def _stacked(batches: Sequence[list[np.ndarray]], steps: int, axis: int) -> list
     """Batches as arrays of `steps` steps along `axis`; a run's last are filled up, to compile for one shape."""
     filled = [*batches, *[batches[-1]] * (steps - len(batches))]
     return [np.stack(arrays, axis) for arrays in zip(*filled, strict=True)]
+
+
+def _put(arrays: Sequence[np.ndarray], sharding: NamedSharding, batch_size: int, axis: int) -> list[Array]:
+    """This process's rows, along `axis`, of arrays on the devices of all."""
+    shapes = [(*a.shape[:axis], batch_size, *a.shape[axis + 1 :]) for a in arrays]
+    return [jax.make_array_from_process_local_data(sharding, a, s) for a, s in zip(arrays, shapes, strict=True)]
 
 
 def _start_worker(index: int, count: int) -> None:

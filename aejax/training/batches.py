@@ -10,7 +10,8 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
-from aejax.data.feeds import inputs, rows_of
+from aejax.data.feeds import inputs, put, rows_of
+from aejax.training import processes
 
 Tree = Any
 
@@ -33,6 +34,8 @@ def over_images(
     """
     batch_size += -batch_size % mesh.size
     split = NamedSharding(mesh, PartitionSpec("data"))
+    # Of an array that is split over processes, each would see its own part alone.
+    whole = NamedSharding(mesh, PartitionSpec()) if processes.count() > 1 else None
     root = rng.stream(rng.root_key(0), "evaluation")
 
     def padded(array: np.ndarray, start: int) -> np.ndarray:
@@ -44,8 +47,8 @@ def over_images(
         if not count:
             raise ValueError("there are no images to apply the function to")
         for start in range(0, count, batch_size):
-            batch = jax.device_put(jax.tree.map(lambda array, start=start: padded(array, start), images), split)
-            outputs.append(_apply(function, state, batch, rng.stream(root, "batch", start // batch_size)))
+            batch = put(jax.tree.map(lambda array, start=start: padded(array, start), images), split)
+            outputs.append(_apply(function, whole, state, batch, rng.stream(root, "batch", start // batch_size)))
         return jax.tree.map(lambda *rows: np.concatenate([np.asarray(r) for r in rows])[:count], *outputs)
 
     return run
@@ -60,6 +63,9 @@ def drawn(
     return np.concatenate(blocks)[:count]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(function: Callable[[Any, Any, Array], Tree], state: Any, images: Tree, key: Array) -> Tree:
-    return function(state, inputs(images), key)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply(
+    function: Callable[[Any, Any, Array], Tree], sharding: NamedSharding | None, state: Any, images: Tree, key: Array
+) -> Tree:
+    outputs = function(state, inputs(images), key)
+    return outputs if sharding is None else jax.lax.with_sharding_constraint(outputs, sharding)

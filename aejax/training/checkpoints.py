@@ -14,6 +14,7 @@ import lazy_loader
 import numpy as np
 
 from aejax.errors import UserError
+from aejax.training import processes
 
 Tree = Any
 _CHECKSUM = "sha256"
@@ -43,7 +44,9 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_value, best_mode="min")
         self._path = path.absolute()
-        _set_damaged_values_aside(self._path)
+        if processes.first():
+            _set_damaged_values_aside(self._path)
+        processes.barrier()
         handler = ocp.StandardCheckpointHandler()  # named, it reads metadata before anything was saved or restored
         self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=handler)
 
@@ -72,8 +75,7 @@ class Checkpoints:
         if not steps:
             return None
         step, tree = self._newest_sound(steps, lambda step: self.restore_step(step, like))
-        for damaged in (later for later in steps if later > step):
-            self._move_away(damaged)
+        self._move_away([later for later in steps if later > step])
         return step, tree
 
     def restore_step(self, step: int, like: Tree) -> Tree:
@@ -101,13 +103,14 @@ class Checkpoints:
         damaged: dict[int, str] = {}
         for step in sorted(steps, reverse=True):
             try:
-                tree = read(step)
+                tree, reason = read(step), ""
             except Exception as error:  # whatever the readers of damaged files raise
-                damaged[step] = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
-                continue
-            for bad, reason in damaged.items():
-                print(f"{self._path}: skipped the checkpoint of step {bad} ({reason}), using {step}", file=sys.stderr)
-            return step, tree
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+            if processes.gather(not reason).all():  # all processes go on from the same one
+                for bad, why in damaged.items() if processes.first() else ():
+                    print(f"{self._path}: skipped the checkpoint of step {bad} ({why}), using {step}", file=sys.stderr)
+                return step, tree
+            damaged[step] = reason or "another process cannot read it"
         reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
         raise UserError(f"{self._path} holds no sound checkpoint ({reasons}): choose another run, or remove this one")
 
@@ -128,13 +131,17 @@ class Checkpoints:
             raise ValueError("it has no checksum")
         return saved
 
-    def _move_away(self, step: int) -> None:
+    def _move_away(self, damaged: Sequence[int]) -> None:
+        if not damaged:
+            return
         place = self._path.parent / "damaged"
-        place.mkdir(exist_ok=True)
-        target, count = place / str(step), 1
-        while target.exists():
-            target, count = place / f"{step}.{count}", count + 1
-        (self._path / str(step)).rename(target)
+        for step in damaged if processes.first() else ():
+            place.mkdir(exist_ok=True)
+            target, count = place / str(step), 1
+            while target.exists():
+                target, count = place / f"{step}.{count}", count + 1
+            (self._path / str(step)).rename(target)
+        processes.barrier()
         self._manager.reload()
 
     def steps(self) -> list[int]:
@@ -150,6 +157,10 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when everything is on the disk."""
         self._manager.wait_until_finished()
+
+    def saving(self) -> bool:
+        """Whether something is not yet on the disk."""
+        return self._manager.is_saving_in_progress()
 
     def close(self) -> None:
         self._manager.close()

@@ -31,7 +31,7 @@ class RunConfig:
     """
 
     PLACES: ClassVar[frozenset[str]] = frozenset(
-        {"devices", "data_dir", "raw_dir", "runs", "name", "feed", "workers", "on_nonfinite"}
+        {"devices", "distributed", "data_dir", "raw_dir", "runs", "name", "feed", "workers", "on_nonfinite"}
     )
     """Options that say where a run computes or keeps things, not what it computes: they may differ on resume."""
 
@@ -48,6 +48,9 @@ class RunConfig:
     devices: int = at_least(0, 0)
     """devices to split each batch over; 0: all GPUs or TPU cores; on a CPU one per core for convolutional networks, and
     one for dense ones, whose products use all cores"""
+    distributed: bool = False
+    """this is one of several processes that train together, started by Slurm, Open MPI or Kubernetes, on a Cloud TPU or
+    by hand (README, Clusters); --devices and --batch-size are those of all"""
     feed: Literal["auto", "resident", "streaming"] = "auto"
     """where training images are: resident, all on each device; streaming, read while it trains; auto: resident up to a
     quarter of a device's memory. Both train alike"""

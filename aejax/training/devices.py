@@ -8,17 +8,18 @@ import numpy as np
 from jax.sharding import Mesh
 
 from aejax.errors import UserError
+from aejax.training import processes
 
 # Fewer images per CPU device than this, and the work per step no longer pays for the threads' meeting.
 _IMAGES_PER_CPU_DEVICE = 64
 
 
 def make_mesh(devices: int, batch_size: int, *, dense: bool = False) -> Mesh:
-    """A mesh of this machine's devices along the axis "data", over which batches are split.
+    """A mesh of all processes' devices along the axis "data", over which batches are split.
 
     Args:
-      devices: how many to use. 0 chooses: all GPUs or TPU cores, or on a CPU one device per core, as long as they
-        divide the batch and each gets at least 64 images of it.
+      devices: how many to use, as many of each process. 0 chooses: all GPUs or TPU cores, or on a CPU one device per
+        core, as long as they divide the batch and each gets at least 64 images of it.
       batch_size: images per step over all devices.
       dense: the network's time goes into products large enough for XLA to spread each of them over a CPU's cores. One
         device is then the faster choice there, as several would each hold and update a copy of the large params.
@@ -26,24 +27,29 @@ def make_mesh(devices: int, batch_size: int, *, dense: bool = False) -> Mesh:
     Raises:
       UserError: if there are not as many devices, or they do not divide the batch.
     """
+    parts = processes.count()
     local = local_devices(devices)
-    if devices > len(local):
-        raise UserError(f"--devices {devices}: this machine has {len(local)} ({local[0].platform}); ask for fewer")
-    if devices and batch_size % devices:
-        raise UserError(f"--batch-size {batch_size} cannot be split over --devices {devices}: change one of the two")
-    if not devices:
-        most = len(local)
-        if local[0].platform == "cpu":
-            most = 1 if dense else min(cores(), batch_size // _IMAGES_PER_CPU_DEVICE)
-        devices = max(n for n in range(1, max(1, most) + 1) if batch_size % n == 0)
-    return Mesh(np.array(local[:devices]), ("data",))
+    most = len(local)
+    if not devices and local[0].platform == "cpu":
+        most = max(1, 1 if dense else min(cores(), batch_size // parts // _IMAGES_PER_CPU_DEVICE))
+    most = int(processes.gather(most).min())
+    if devices > most * parts:
+        where = "this machine" if parts == 1 else f"each of the {parts} processes"
+        raise UserError(f"--devices {devices}: {where} has {most} ({local[0].platform}); ask for fewer")
+    if devices % parts:
+        raise UserError(f"--devices {devices} cannot be split over {parts} processes: choose a multiple")
+    if batch_size % (devices or parts):
+        over = f"--devices {devices}" if devices else f"{parts} processes"
+        raise UserError(f"--batch-size {batch_size} cannot be split over {over}: change one of the two")
+    each = devices // parts or max(n for n in range(1, most + 1) if batch_size % (n * parts) == 0)
+    return Mesh(np.array([d for i in range(parts) for d in jax.local_devices(process_index=i)[:each]]), ("data",))
 
 
 def local_devices(devices: int = 0) -> list[jax.Device]:
-    """This machine's devices: GPUs, TPU cores, or on a CPU one for each core, or `devices` if that is more."""
+    """This process's devices: GPUs, TPU cores, or on a CPU one for each core, or its part of `devices` if more."""
     # Once something has used JAX, the devices are what they are.
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", max(cores(), devices))
+        jax.config.update("jax_num_cpu_devices", max(cores(), -(-devices // processes.count())))
     return jax.local_devices()
 
 

@@ -14,10 +14,12 @@ class MetricsLog:
     """Appends to <path>/metrics.jsonl and <path>/tensorboard.
 
     A line is {"step", "epoch", "split", metric: value, ...}; a value that is not finite is null. What cannot be written
-    raises OSError here, not in a thread of tensorboardX, whose end nobody would see.
+    raises OSError here, not in a thread of tensorboardX, whose end nobody would see. With `writes` False, as where
+    another process writes them, everything is dropped.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self._writes = writes
         self._file = path / "metrics.jsonl"
         self._events = path / "tensorboard"
         self._writer: Any = None
@@ -33,6 +35,8 @@ class MetricsLog:
 
     def rewind(self, step: int) -> None:
         """Drops the records after `step`, which training resumed from `step` will write again."""
+        if not self._writes:
+            return
         kept = [record for record in self.records() if record["step"] <= step]
         partial = self._file.with_name(".metrics.jsonl.tmp")
         partial.write_text("".join(_line(record) for record in kept))
@@ -49,6 +53,8 @@ class MetricsLog:
 
     def write(self, step: int, epoch: int, splits: Mapping[str, Mapping[str, float]]) -> None:
         """Appends one record per split."""
+        if not self._writes:
+            return
         records: Sequence[dict[str, Any]] = [
             {"step": step, "epoch": epoch, "split": split, **{k: _finite(v) for k, v in metrics.items()}}
             for split, metrics in splits.items()
@@ -78,6 +84,8 @@ class MetricsLog:
             writer.close()
 
     def _event(self, step: int, **what: Any) -> None:
+        if not self._writes:
+            return
         from tensorboardX.proto.event_pb2 import Event
 
         self._writer.write_event(Event(wall_time=time.time(), step=step, **what))

@@ -17,9 +17,9 @@ from tqdm import tqdm
 from aejax import rng
 from aejax.data.feeds import Feed, Order, Tree
 from aejax.methods.method import Method, State
-from aejax.training import batches, nonfinite
+from aejax.training import batches, nonfinite, processes
 from aejax.training.config import OnNonFinite
-from aejax.training.interruption import Interrupted
+from aejax.training.interruption import Interrupted, Request
 from aejax.training.runs import Run
 from aejax.training.seeds import any_seed, mean_and_sd, over_seeds, roots
 
@@ -94,7 +94,7 @@ def fit(
 
     per_epoch = feed.steps_per_epoch
     last_step = epochs * per_epoch
-    if step:
+    if step and processes.first():
         what = "complete" if step >= last_step else "resuming"
         print(f"{run.path}: {what}, at step {step} of {last_step}", file=sys.stderr)
     if step >= last_step:
@@ -105,13 +105,17 @@ def fit(
     steps = compile_steps(method, feed, seeds, run.on_nonfinite).lower(*example).compile()
     evaluate = batches.over_images(evaluate_batch, feed.mesh)
     chunk = _FIRST_CHUNK
+    bar = tqdm(total=last_step, initial=step, unit="step", disable=not processes.first())
 
-    with contextlib.closing(blocks), tqdm(total=last_step, initial=step, unit="step") as bar:
+    with contextlib.closing(blocks), bar:
         while step < last_step:
             epoch = step // per_epoch
             end = (epoch + 1) * per_epoch
             bar.set_description(f"epoch {epoch + 1}/{epochs}")
-            while step < end and run.stop.signal_number is None:
+            while step < end:
+                chunk, signal_number = _agreed(chunk, run.stop)
+                if signal_number:
+                    break
                 began = time.perf_counter()
                 if step == block.stop:
                     block = next(blocks)
@@ -128,10 +132,10 @@ def fit(
             if step < end:
                 run.checkpoints.save(step, progress, None)
                 run.checkpoints.wait()
-                raise Interrupted(run.stop.signal_number or 0, step)
+                raise Interrupted(signal_number, step)
 
             metrics = {"train": mean_and_sd(_means(progress, per_epoch, run.on_nonfinite))}
-            if skipped := int(np.sum(progress.skipped)):
+            if (skipped := int(np.sum(progress.skipped))) and processes.first():
                 bar.write(f"epoch {epoch + 1}: {skipped} steps were not finite, and left out", file=sys.stderr)
             for split, images in evaluations.items():
                 values = evaluate(progress.state, images)
@@ -206,6 +210,12 @@ def compile_steps(
     if seeds is not None:
         steps = over_seeds(steps, seeds, (0, *feed.seed_axes, 0, None, None))
     return jax.jit(steps, donate_argnums=0, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))
+
+
+def _agreed(chunk: int, stop: Request) -> tuple[int, int]:
+    """Process 0's chunk, as all must take the same steps, and the signal that any process has got, or 0."""
+    of_each = processes.gather(chunk, stop.signal_number or 0)
+    return int(of_each[0, 0]), int(of_each[:, 1].max())
 
 
 def _abstract(initial: Callable[[Array], Progress], root: Array, sharding: NamedSharding) -> Progress:

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from aejax.training import processes
+
 Table = Mapping[str, Mapping[str, float]]
 
 
@@ -21,8 +23,9 @@ def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
 def environment(mesh: Mesh) -> dict[str, Any]:
     """What a figure depends on besides its configuration: the devices and versions it was computed with."""
     device = mesh.devices.flat[0]
+    hosts = f" of {processes.count()} processes" if processes.count() > 1 else ""
     return {
-        "devices": f"{mesh.size} x {device.platform} ({device.device_kind})",
+        "devices": f"{mesh.size} x {device.platform} ({device.device_kind}){hosts}",
         "jax": jax.__version__,
         "python": sys.version.split()[0],
         "finished": time.strftime("%Y-%m-%d"),

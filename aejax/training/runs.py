@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from aejax import plots
 from aejax.errors import UserError
-from aejax.training import report
+from aejax.training import processes, report
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import OnNonFinite, RunConfig, identity, plain_name
 from aejax.training.disk import refusals_in_one_line
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """An open run. Made by `open_run`.
+    """An open run. Made by `open_run`. Of several processes that train together, process 0 alone logs and draws.
 
     Attributes:
       path: the run's folder.
@@ -44,11 +44,17 @@ class Run:
         self.stop = stop
         self.on_nonfinite = on_nonfinite
         self.checkpoints = Checkpoints(path / "checkpoints")
-        self.log = MetricsLog(path)
+        self.log = MetricsLog(path, writes=processes.first())
 
     def figure(self, name: str, figure: Figure) -> None:
         """Saves figures/<name>.png."""
-        plots.save(figure, self.path / "figures" / f"{name}.png")
+        if processes.first():
+            plots.save(figure, self.path / "figures" / f"{name}.png")
+
+    def text(self, name: str, content: str) -> None:
+        """Saves <name>, whole or not at all."""
+        if processes.first():
+            write_text(self.path / name, content)
 
     def finish(
         self, config: RunConfig, mesh: Mesh, splits: report.Table, curves: Sequence[str] = ("bce", "mse")
@@ -57,6 +63,8 @@ class Run:
 
         `curves` are the metrics to draw; where the run has none of them, its loss.
         """
+        if not processes.first():
+            return
         write_json(
             self.path / "summary.json",
             {"config": identity(config), "environment": report.environment(mesh), "splits": splits},
@@ -70,7 +78,7 @@ class Run:
 
 @contextlib.contextmanager
 def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
-    """Opens the run's folder, made if it is not there, for this process alone.
+    """Opens the run's folder, made if it is not there, for this process and those that train with it.
 
     Raises:
       UserError: if the folder is in use or holds a run of another configuration, and at any time while the run is open,
@@ -78,21 +86,19 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
     """
     name = config.name or f"{plain_name(config.dataset)}-seed{config.seed}"
     path = config.runs.expanduser() / experiment / name
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path / ".lock").acquire(timeout=0)
-    except filelock.Timeout:
-        raise UserError(f"{path} is in use by another process: wait for it, or choose another --name") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
-    with lock, on_request() as stop, refusals_in_one_line(path):
-        _claim(path, identity(config))
+    claim = _claimed(path, identity(config)) if processes.first() else contextlib.nullcontext()
+    with claim, on_request() as stop, refusals_in_one_line(path):
+        processes.barrier()
+        if not path.exists():
+            raise UserError(f"{path}, made by process 0, is not there: set --runs to a folder that all processes share")
         run = Run(path, stop, config.on_nonfinite)
         try:
             yield run
         finally:
             run.log.close()
-            run.checkpoints.close()
+            # After an error, a checkpoint's part may be awaited from a process that is gone.
+            if processes.count() == 1 or not run.checkpoints.saving():
+                run.checkpoints.close()
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -105,6 +111,20 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.tmp")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+@contextlib.contextmanager
+def _claimed(path: Path, wanted: dict[str, Any]) -> Iterator[None]:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path / ".lock").acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"{path} is in use by another process: wait for it, or choose another --name") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
+    with lock:
+        _claim(path, wanted)
+        yield
 
 
 def _claim(path: Path, wanted: dict[str, Any]) -> None:

@@ -1,0 +1,146 @@
+"""Several processes that train together, on several hosts or one for each GPU, through `jax.distributed`.
+
+Every process runs the same code on a mesh over the devices of all, and process 0 alone logs and draws. Where one fails,
+all end: the others would wait for it in their next collective operation.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src.distributed import global_state  # its key-value store has no public name
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from aejax.errors import UserError
+
+_HEARTBEAT_SECONDS = 30  # a process unheard of for so long is dead
+_SHUTDOWN_SECONDS = 3600  # the others' patience while process 0 draws
+_POLL_SECONDS = 0.5
+_FAREWELL_SECONDS = 5
+_ENDED = "aejax/ended"
+
+Verdict = Callable[[BaseException], tuple[str, int]]
+
+
+def count() -> int:
+    """Processes that train together. Touches no device."""
+    return global_state.num_processes
+
+
+def first() -> bool:
+    """Whether this is process 0, or the only one."""
+    return count() == 1 or jax.process_index() == 0
+
+
+def gather(*values: int) -> np.ndarray:
+    """The values of every process, once all have got here: int64 (processes, values). To be called by all."""
+    own = np.array([values], np.int64)
+    if count() == 1:
+        return own
+    mesh = Mesh(np.array([jax.local_devices(process_index=i)[0] for i in range(count())]), ("process",))
+    words = jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("process")), own.view(np.int32))
+    return np.asarray(jax.device_put(words, NamedSharding(mesh, PartitionSpec()))).view(np.int64)
+
+
+def barrier() -> None:
+    """Returns once all processes have got here."""
+    gather(0)
+
+
+def failure(error: BaseException) -> tuple[str, int]:
+    """What to say of an exception that nobody foresaw, and the exit status."""
+    return "".join(traceback.format_exception(error)).rstrip(), 1
+
+
+@contextlib.contextmanager
+def joined(distributed: bool, verdict: Verdict = failure) -> Iterator[None]:
+    """Joins the processes that were started together, before anything touches a device, and parts from them in the end.
+
+    An exception inside ends this process at once, after what `verdict` makes of it: a message and the exit status. The
+    other processes end too, with its last line and the same status.
+
+    Args:
+      distributed: False: this is the only process, and nothing happens at all.
+      verdict: as described.
+
+    Raises:
+      UserError: if it is not configured how to reach the other processes. JAX itself ends this one where they have not
+        answered within 5 minutes.
+    """
+    if not distributed:
+        yield
+        return
+    _initialize()
+    ending = threading.Lock()
+    threading.Thread(target=_watch, args=(global_state.client, ending), daemon=True).start()
+    try:
+        yield
+    except BaseException as error:
+        _end(*verdict(error), ending)
+    jax.distributed.shutdown()
+
+
+def _initialize() -> None:
+    # Its handler would swallow a SIGTERM that comes before training. `fit` agrees on the step to stop at by itself.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            # Read here, as JAX reads the address's variable alone; None is for it to find out from the scheduler.
+            num_processes=_variable("JAX_NUM_PROCESSES"),
+            process_id=_variable("JAX_PROCESS_ID"),
+            heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+        )
+    except (ValueError, LookupError) as error:
+        raise UserError(
+            "--distributed: found no Slurm, Open MPI, Kubernetes or Cloud TPU, nor, by hand, JAX_COORDINATOR_ADDRESS "
+            f"(<host of process 0>:<port>), JAX_NUM_PROCESSES and JAX_PROCESS_ID: set all three ({error})"
+        ) from None
+    except RuntimeError as error:
+        raise UserError(f"--distributed: the processes cannot find each other ({str(error).splitlines()[0]})") from None
+
+
+def _variable(name: str) -> int | None:
+    text = os.environ.get(name)
+    try:
+        return int(text) if text else None
+    except ValueError:
+        raise UserError(f"{name} must be a whole number, not {text!r}") from None
+
+
+def _watch(client: Any, ending: threading.Lock) -> None:
+    """Ends this process when another one has said that it ends."""
+    while True:
+        threading.Event().wait(_POLL_SECONDS)
+        try:
+            said = client.key_value_try_get(_ENDED)
+        except jax.errors.JaxRuntimeError as error:
+            if "NOT_FOUND" not in str(error):
+                return  # the processes have parted; JAX itself ends those whose process 0 is lost
+            continue
+        status, message = said.split(" ", 1)
+        _end(message, int(status), ending)
+
+
+def _end(message: str, status: int, ending: threading.Lock) -> None:
+    """Leaves without JAX's farewell, which would wait for processes that wait for this one."""
+    ending.acquire()  # for good: where the main thread and the watching one both come here, the first ends the process
+    client: Any = global_state.client
+    own, last = global_state.process_id, message.splitlines()[-1]
+    print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        client.key_value_set(_ENDED, f"{status} process {own}: {last}")
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        client.key_value_set(f"{_ENDED}/{own}", "")
+        # The store lives in process 0, which must be the last.
+        for other in range(count() if own == 0 else 0):
+            client.blocking_key_value_get(f"{_ENDED}/{other}", 1000 * _FAREWELL_SECONDS)
+        threading.Event().wait(_POLL_SECONDS if own == 0 else 0)
+    os._exit(status)
