@@ -1,6 +1,7 @@
 """Judging adversarial autoencoders: how well their codes match the prior, beside its floor and other models."""
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from aejax.priors import Prior
 from aejax.training.batches import drawn, over_images
 from aejax.training.config import RunConfig
 from aejax.training.report import mean_of_examples
-from aejax.training.runs import Run, write_json
+from aejax.training.runs import Run
 from aejax.training.splits import Splits
 
 FLOOR = "prior match: two prior samples"
@@ -86,10 +87,8 @@ def compare(config: RunConfig, run: Run, data: Splits, prior: Prior, models: Map
     codes = {name: one.encode(test.images) for name, one in models.items()}
     measured = {FLOOR.removeprefix("prior match: "): independent, **codes}
     moments = {name: prior_match.moments(points) for name, points in measured.items()}
-    write_json(
-        run.path / "moments.json",
-        {name: {moment: v.tolist() for moment, v in row.items()} for name, row in moments.items()},
-    )
+    as_lists = {name: {moment: v.tolist() for moment, v in row.items()} for name, row in moments.items()}
+    run.text("moments.json", json.dumps(as_lists, indent=2) + "\n")
     panels = {moment: {name: row[moment] for name, row in moments.items()} for moment in ("mean", "std", "kurtosis")}
     run.figure("moments", plots.sorted_values(panels, "latents, each panel in its own order"))
 

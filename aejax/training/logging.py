@@ -55,6 +55,8 @@ class MetricsLog:
         """Appends one record per split."""
         if not self._writes:
             return
+        from tensorboardX import summary
+
         records: Sequence[dict[str, Any]] = [
             {"step": step, "epoch": epoch, "split": split, **{k: _finite(v) for k, v in metrics.items()}}
             for split, metrics in splits.items()
@@ -63,7 +65,7 @@ class MetricsLog:
             file.write("".join(_line(record) for record in records))
         for split, metrics in splits.items():
             for name, value in metrics.items():
-                self.scalar(f"{name}/{split}", value, step)
+                self._event(step, summary=summary.scalar(f"{name}/{split}", value))
         self._writer.flush()
 
     def scalar(self, name: str, value: float, step: int) -> None:
