@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.interpreters import partial_eval
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
@@ -53,7 +54,9 @@ def build(spec: Mapping[str, Any]) -> dict[str, Any]:
     # Of the program before it is compiled, in which no product hides in a library's call.
     flops = _cost(lowered.cost_analysis(), "flops")
     accessed = _cost(lowered.compile().cost_analysis(), "bytes accessed")
-    matrix = matrix_flops(jax.make_jaxpr(step.step)(*arguments))
+    program = jax.make_jaxpr(step.step)(*arguments).jaxpr
+    # Without what nothing uses, such as the images' own gradient, which is not compiled either.
+    matrix = matrix_flops(partial_eval.dce_jaxpr(program, [True] * len(program.outvars))[0])
     return Limits(flops, matrix, accessed, *peaks(feed.mesh))._asdict()
 
 
@@ -95,7 +98,7 @@ def sentence(limits: Limits, seconds: float) -> str:
     elif flops >= moved:
         verdict = "Bound by arithmetic" + (", that of its matrix products" if share > _NEAR else "")
     else:
-        verdict = "Bound by moving data"
+        verdict = "Bound by moving data" + (", which caches hold in part" if moved > 1 else "")
     return (
         f"What limits aejax: a step takes {1e3 * seconds:.2f} ms for {limits.flops / 1e9:.3g} GFLOP, {share:.0%} of "
         f"them in matrix products: {limits.flops / seconds / 1e9:,.1f} GFLOP/s of {limits.peak_flops / 1e9:,.1f} "
