@@ -21,7 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from aejax import cli, rng
 from aejax.data.feeds import DeviceFeed
 from aejax.methods.method import Method
-from aejax.training.config import above, at_least
+from aejax.training.config import above, at_least, check_bounds
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, start
 from aejax.training.report import decimal, markdown
@@ -64,6 +64,9 @@ class Config:
     """operations per second that a device is assumed to reach"""
     floor: float = above(0, 2e-4)
     """seconds that a step is assumed to take at least: its kernels have to be started"""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 def main(config: Config) -> None:

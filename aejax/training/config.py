@@ -66,8 +66,7 @@ class RunConfig:
     """the run's folder, <runs>/<experiment>/<name>; empty: <dataset>-seed<seed>. Started again, a run resumes"""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
+        check_bounds(self)
         if any(separator in self.name for separator in "/\\") or self.name in (".", ".."):
             raise UserError(f"--name must be a plain folder name, not {self.name!r}")
 
@@ -93,6 +92,12 @@ def identity(config: RunConfig) -> dict[str, Any]:
         for field in dataclasses.fields(config)
         if field.name not in config.PLACES
     }
+
+
+def check_bounds(config: Any) -> None:
+    """UserError for a field of the dataclass whose value is outside `at_least` or `above`, or is no finite number."""
+    for field in dataclasses.fields(config):
+        _check(field, getattr(config, field.name))
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

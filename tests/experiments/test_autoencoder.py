@@ -142,7 +142,7 @@ def test_a_diverging_run_ends_with_status_1_and_the_step(tmp_path: Path, capsys:
     with pytest.raises(SystemExit) as stopped:
         run(autoencoder, *SMALL, "--learning-rate", "1e38", "--runs", tmp_path)
     assert stopped.value.code == 1
-    assert "was NaN or infinite at step" in capsys.readouterr().err.splitlines()[-1]
+    assert "not finite at step" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_images_of_ones_own_in_colour_are_trained_on(tmp_path: Path) -> None:

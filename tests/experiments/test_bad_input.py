@@ -204,7 +204,11 @@ CASES = [
     ("aae", "--compare --no-adversarial", "leave --no-adversarial out"),
     ("aae", "--labels 10", "--labels 10 needs a prior with parts"),
     ("aae", "--dataset digits --prior mixture --latents 2 --labels 5000", "--labels 5000 is more than the"),
-    ("aae", "--dataset FILES/unlabelled.npz --prior mixture --latents 2 --labels 5", "unlabelled.npz has none"),
+    (
+        "aae",
+        "--dataset FILES/unlabelled.npz --batch-size 8 --prior mixture --latents 2 --labels 5",
+        "unlabelled.npz has none",
+    ),
     ("aae", "--r1 -1", "--r1 must be at least 0"),
     ("aae", "--discriminator-rate 0", "--discriminator-rate must be a finite number above 0"),
     ("aae", "--dataset digits --conv --image-size 30", "--image-size 28"),
@@ -245,6 +249,9 @@ CASES = [
     ("aae_priors", "--dataset FILES/unlabelled.npz", "has no labels"),
     ("aae_tradeoff", "FILES/no_summary", "no_summary holds no finished run"),
     ("aae_tradeoff", "", "one or more runs"),
+    ("export", "FILES/missing", "missing holds no run"),
+    ("export", "FILES/no_summary", "lies in no folder of an experiment's name|holds no"),
+    ("scaling", "--batch-size 0", "--batch-size must be at least 1"),
     ("summarize", "FILES/no_summary FILES/missing", "no_summary holds no finished run"),
     ("summarize", "FILES/finished FILES/cut", "summary.json cannot be read"),
     ("summarize", "FILES/finished FILES/finished", "two or more runs with different seeds are needed"),
@@ -265,7 +272,7 @@ def test_wrong_input_is_refused_in_one_line(
 ) -> None:
     module = importlib.import_module(f"experiments.{experiment}")
     arguments = options.replace("FILES", str(files)).split()
-    if experiment not in ("summarize", "aae_tradeoff") and "--runs" not in arguments:
+    if experiment not in ("summarize", "aae_tradeoff", "export", "scaling") and "--runs" not in arguments:
         arguments += ["--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
     monkeypatch.chdir(tmp_path)
