@@ -135,7 +135,9 @@ def read_config(run: Path) -> tuple[str, RunConfig]:
     if experiment not in CONFIGS:
         raise UserError(f"{run} lies in no folder of an experiment's name: {', '.join(CONFIGS)}")
     try:
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(file.read_text()).items()}
+        values: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(file.read_text()).items()
+        }
         return experiment, CONFIGS[experiment](**values)
     except (OSError, ValueError, TypeError, AttributeError, UserError) as error:
         raise UserError(f"{file} is not that of a run of {experiment} ({error}): name another run") from None
