@@ -16,6 +16,7 @@ from aejax.nn.layers import ConvMaxPool, to_batch_minor
 
 FEATURES = 64
 
+_BATCH = 256
 _SMALLEST = 8  # pixels: two poolings leave 2 x 2
 _BLOCK_PIXELS = 2**18  # 334 images of 28 x 28; the activations take about 200 bytes per pixel
 
@@ -83,7 +84,7 @@ def train(
     *,
     classes: int,
     epochs: int = 3,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     learning_rate: float = 3e-3,
 ) -> Classifier:
     """Trains a classifier by Adam on the mean cross-entropy, as one compiled program; equal keys give equal parameters.
@@ -94,7 +95,7 @@ def train(
       labels: integers (n,) in 0 ... classes - 1.
       classes: at least 2.
       epochs: passes over the images, shuffled anew in each; the last incomplete batch is left out.
-      batch_size: images per step, at most n.
+      batch_size: images per step, at most n; None: 256, or all where there are fewer.
       learning_rate: of the first step; it falls to 0 along half a cosine (Loshchilov and Hutter 2017).
 
     Raises:
@@ -103,6 +104,7 @@ def train(
     if images.ndim != 4 or min(images.shape[1:3]) < _SMALLEST or images.dtype != np.uint8:
         raise ValueError(f"expected uint8 images (n, h, w, c) of at least 8x8, got {images.dtype} {images.shape}")
     _check_labels(labels, len(images), classes)
+    batch_size = min(_BATCH, len(images)) if batch_size is None else batch_size
     if classes < 2 or epochs < 1 or not 1 <= batch_size <= len(images):
         raise ValueError(
             f"expected at least 2 classes, 1 epoch and 1 to {len(images)} images per batch, as many as there are, got "

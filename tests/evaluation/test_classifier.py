@@ -56,6 +56,14 @@ def test_odd_sizes_and_several_channels_are_learnt() -> None:
     assert classifier.accuracy(found.logits(as_float(images)), labels) > 0.9
 
 
+def test_fewer_images_than_a_batch_holds_are_one_batch() -> None:
+    images, labels = COLOURED
+    first, expected = (
+        classifier.train(rng.root_key(0), images, labels, classes=3, epochs=1, batch_size=size) for size in (None, 96)
+    )
+    jax.tree.map(np.testing.assert_array_equal, first.params, expected.params)
+
+
 def test_equal_keys_train_equal_classifiers_and_others_do_not() -> None:
     first, again, other = (train_coloured(seed).params for seed in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, first, again)
