@@ -36,6 +36,8 @@ def test_matrix_products_are_counted_wherever_they_stand() -> None:
         (Limits(8e9, 7.2e9, 1e6, 10e9, 1e9), ["90% of them in matrix products", "8.0 GFLOP/s of 10.0 (80%)", "matrix"]),
         (Limits(8e9, 1e9, 1e6, 10e9, 1e9), ["(80%)", "Bound by arithmetic."]),
         (Limits(1e9, 1e9, 9e8, 10e9, 1e9), ["0.9 GB/s of 1.0 (90%)", "Bound by moving data."]),
+        (Limits(8e9, 8e9, 2e9, 10e9, 1e9), ["(200%)", "Bound by arithmetic"]),
+        (Limits(1e9, 1e9, 2e9, 10e9, 1e9), ["(200%)", "Bound by moving data, which caches hold in part."]),
         (Limits(1e9, 1e9, 1e8, 10e9, 1e9), ["Near neither limit"]),
     ],
 )
