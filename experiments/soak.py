@@ -41,11 +41,11 @@ class Config(RunConfig):
 
     experiment: Literal["autoencoder", "vae", "aae"] = "autoencoder"
     """what is trained"""
-    epochs: int = at_least(1, 30)
-    """passes over the training images"""
+    epochs: int = at_least(1, 80)
+    """passes over the training images, enough of them for the run to outlast all kills"""
     kills: int = at_least(1, 30)
     """how often; the moments are drawn from --seed"""
-    longest: float = at_least(1, 25.0)
+    longest: float = at_least(1, 15.0)
     """seconds after its start at which a process is killed at the latest; the start-up takes some of them"""
     name: str = ""
     """the folder; empty: <dataset>-<experiment>"""
