@@ -24,7 +24,7 @@ from experiments import benchmark_report as report
 from experiments.benchmark_growth_report import Case, Measured
 from experiments.benchmark_jax import SYSTEMS
 from experiments.benchmark_rounds import Timed, stop_without_a_trace
-from experiments.benchmark_training import FeedName
+from experiments.benchmark_training import FeedName, spec_of
 from experiments.benchmark_worker import VARIABLES, Worker, WorkerError
 
 _SPLIT = "train[:90%]"
@@ -126,21 +126,10 @@ def measure(
 
 def _measure_once(config: Config, row: Measured, start: Callable[[Mapping[str, Any]], Timed]) -> None:
     case, per_epoch = row.case, row.images // config.batch_size
-    spec = {
-        "side": "training",
-        "system": case.system,
-        "feed": case.feed,
-        "dataset": config.dataset,
-        "split": "+".join([_SPLIT] * case.multiple),
-        "image_size": case.size,
-        "data_dir": None if config.data_dir is None else str(config.data_dir),
-        "raw_dir": None if config.raw_dir is None else str(config.raw_dir),
-        "batch_size": config.batch_size,
-        "devices": config.devices,
-        "workers": config.workers,
-        "seed": config.seed,
-        "seeds": None,
-    }
+    split = "+".join([_SPLIT] * case.multiple)
+    spec = spec_of(
+        config, config.batch_size, system=case.system, feed=case.feed, split=split, image_size=case.size, seeds=None
+    )
     with contextlib.closing(start(spec)) as worker:
         try:
             ready = worker.setup()

@@ -176,11 +176,8 @@ def figure(measured: Sequence[Measured], title: str) -> Figure:
             axes.set_yscale("log")
             axes.set_title(f"{system}: {what}", loc="left", size=10, color=_INK)
             axes.set_xlabel("million pixels per epoch", color=_INK)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.tick_params(colors=_INK, labelsize=9)
         times.legend(fontsize=7, frameon=False)
-    drawing.suptitle(title, x=0.01, ha="left", size=11, weight="bold", color=_INK)
-    return drawing
+    return report.titled(drawing, title)
 
 
 def by_system(measured: Sequence[Measured]) -> dict[str, list[Measured]]:

@@ -213,10 +213,7 @@ def figure(results: Sequence[Result], title: str) -> Figure:
         axes.margins(x=0.15)
         axes.set_title(result.size, loc="left", size=10, color=_INK)
         axes.set_xlabel("images per second", color=_INK)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(colors=_INK, labelsize=9)
-    drawing.suptitle(title, x=0.01, ha="left", size=11, weight="bold", color=_INK)
-    return drawing
+    return report.titled(drawing, title)
 
 
 if __name__ == "__main__":

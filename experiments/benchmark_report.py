@@ -158,6 +158,12 @@ def figure(results: Sequence[Result], title: str) -> Figure:
         axes.set_xlim(0, 1.8 * max((max(row.seconds) for row in rows), default=1))  # room for the words
         axes.set_title(name, loc="left", size=10, color=_INK)
         axes.set_xlabel("seconds per epoch; ratio to PyTorch's best", color=_INK)
+    return titled(drawing, title)
+
+
+def titled(drawing: Figure, title: str) -> Figure:
+    """A benchmark's picture with its title, and no more ink around its panels than they need."""
+    for axes in drawing.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=_INK, labelsize=9)
     drawing.suptitle(title, x=0.01, ha="left", size=11, weight="bold", color=_INK)

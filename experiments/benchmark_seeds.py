@@ -19,6 +19,7 @@ from aejax.training.report import decimal, markdown
 from experiments import benchmark_report as report
 from experiments.benchmark_jax import SYSTEMS
 from experiments.benchmark_rounds import Entry, Plan, Row, Timed, measure, stop_without_a_trace
+from experiments.benchmark_training import spec_of
 from experiments.benchmark_worker import VARIABLES, Worker
 
 _SPLIT = "train[:90%]"
@@ -80,24 +81,20 @@ def main(config: Config) -> None:
 
 def compare(config: Config, system: str, plan: Plan, start: Callable[[Mapping[str, Any]], Timed]) -> Result:
     """Times one run and all numbers of seeds in turn."""
-    spec = {
-        "side": "training",
-        "system": system,
-        "feed": "resident",
-        "dataset": config.dataset,
-        "split": _SPLIT,
-        "image_size": config.image_size,
-        "data_dir": None if config.data_dir is None else str(config.data_dir),
-        "raw_dir": None if config.raw_dir is None else str(config.raw_dir),
-        "batch_size": config.batch_size,
-        "devices": config.devices,
-        "workers": config.workers,
-        "seed": config.seed,
-    }
+
+    def spec(seeds: int | None) -> dict[str, Any]:
+        return spec_of(
+            config,
+            config.batch_size,
+            system=system,
+            feed="resident",
+            split=_SPLIT,
+            image_size=config.image_size,
+            seeds=seeds,
+        )
+
     counts: list[int | None] = [None, *sorted(set(config.seeds))]
-    entries = [
-        Entry(_ONE if count is None else f"{count} seeds at once", "ours", {**spec, "seeds": count}) for count in counts
-    ]
+    entries = [Entry(_ONE if count is None else f"{count} seeds at once", "ours", spec(count)) for count in counts]
     with tqdm(total=len(entries) * (1 + config.rounds), unit="run") as bar:
         rows = measure(entries, start, plan, bar)
     return Result(system, plan, dict(zip(counts, rows, strict=True)))
@@ -195,10 +192,7 @@ def figure(results: Sequence[Result], title: str) -> Figure:
             axes.set_xlabel("seeds at once (dashed: one run after another)", color=_INK)
             axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
             axes.set_xticks(list(rows))
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.tick_params(colors=_INK, labelsize=9)
-    drawing.suptitle(title, x=0.01, ha="left", size=11, weight="bold", color=_INK)
-    return drawing
+    return report.titled(drawing, title)
 
 
 if __name__ == "__main__":

@@ -225,10 +225,7 @@ def figure(results: Sequence[Result], title: str) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.set_xlabel("seconds from the command to the first training step", color=_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=_INK, labelsize=9)
-    drawing.suptitle(title, x=0.01, ha="left", size=11, weight="bold", color=_INK)
-    return drawing
+    return report.titled(drawing, title)
 
 
 if __name__ == "__main__":

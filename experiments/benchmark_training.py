@@ -26,6 +26,34 @@ _LAST = 2**31 - 1
 _BLOCKS_AHEAD = 3  # that the streaming feed may have ready or on their way
 
 
+def spec_of(
+    config: RunConfig,
+    batch_size: int,
+    *,
+    system: str,
+    feed: FeedName,
+    split: str,
+    image_size: int | None,
+    seeds: int | None,
+) -> dict[str, Any]:
+    """What `build` takes, as JSON values; all but the arguments is as the configuration has it."""
+    return {
+        "side": "training",
+        "system": system,
+        "feed": feed,
+        "dataset": config.dataset,
+        "split": split,
+        "image_size": image_size,
+        "data_dir": None if config.data_dir is None else str(config.data_dir),
+        "raw_dir": None if config.raw_dir is None else str(config.raw_dir),
+        "batch_size": batch_size,
+        "devices": config.devices,
+        "workers": config.workers,
+        "seed": config.seed,
+        "seeds": seeds,
+    }
+
+
 def build(spec: Mapping[str, Any]) -> Contender:
     """The contender of spec["system"], with spec["seeds"] seeds at once, None for one without the axis.
 

@@ -171,15 +171,14 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
         def generator(params: Params) -> tuple[Array, Metrics]:
             return generator_loss(model, game, params, images, rng.stream(key, "adversarial"))
 
-        params, opt_states = state
-        metrics: Metrics = {}
         phases = ((reconstruction, _AUTOENCODER), (discriminator, _DISCRIMINATOR), (generator, _ENCODER))
-        for name, (loss, names) in zip(Optimizers._fields, phases if adversarial else phases[:1], strict=False):
-            optimizer, opt_state = getattr(optimizers, name), getattr(opt_states, name)
-            params, opt_state, more = update(name, loss, names, optimizer, params, opt_state)
-            opt_states = opt_states._replace(**{name: opt_state})
+        params, opt_states = state.params, list(state.opt_states)
+        metrics: Metrics = {}
+        for i, (loss, names) in enumerate(phases if adversarial else phases[:1]):
+            phase, optimizer = Optimizers._fields[i], optimizers[i]
+            params, opt_states[i], more = update(phase, loss, names, optimizer, params, opt_states[i])
             metrics |= more
-        return AdversarialState(params, opt_states), metrics
+        return AdversarialState(params, Optimizers(*opt_states)), metrics
 
     def evaluate(state: AdversarialState, examples: Examples, key: Array) -> Metrics:
         images, labels = _parts(examples)

@@ -8,19 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aejax.plots.style import (
-    COLOURS,
-    DPI,
-    INK,
-    LABELS,
-    LINEAR,
-    SPLITS,
-    STYLES,
-    figures,
-    plain,
-    ticker,
-    transforms,
-)
+from aejax.plots.style import COLOURS, DPI, INK, LABELS, LINEAR, SPLITS, STYLES, figures, plain, ticker, transforms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
