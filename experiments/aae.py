@@ -45,6 +45,7 @@ from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import Run, open_run
+from aejax.training.schedules import Schedule, scheduled
 from aejax.training.splits import Splits, load_splits, open_feed
 from experiments import aae_report, aae_vae
 from experiments.aae_report import Judged, Rows
@@ -87,6 +88,9 @@ class Config(RunConfig):
     """Adam's learning rate for the encoder as generator"""
     adversarial_b1: float = at_least(0, 0.9)
     """Adam's decay of the mean gradient, for the discriminator and for the encoder as generator"""
+    schedule: Schedule = "constant"
+    """of all three rates: constant; cosine, which falls to 0 over the epochs and so ends the game's circling; or
+    warmup_cosine, which first rises for 5% of the steps"""
     adversarial: bool = True
     """--no-adversarial leaves a plain autoencoder"""
     critic: Literal["gan", "wgan_gp"] = "gan"
@@ -206,10 +210,15 @@ def told(config: Config, data: Dataset) -> np.ndarray | Labelled:
 def train(
     config: Config, run: Run, examples: np.ndarray | Labelled, data: Splits, mesh: Mesh, model: Model
 ) -> AdversarialState:
+    steps = config.epochs * (len(data.train.images) // config.batch_size)
+
+    def adam(peak: float, b1: float) -> optax.GradientTransformation:
+        return clipped(optax.adam(scheduled(config.schedule, peak, steps), b1), config.clip_norm)
+
     optimizers = Optimizers(
-        reconstruction=clipped(optax.adam(config.reconstruction_rate), config.clip_norm),
-        discriminator=clipped(optax.adam(config.discriminator_rate, config.adversarial_b1), config.clip_norm),
-        generator=clipped(optax.adam(config.generator_rate, config.adversarial_b1), config.clip_norm),
+        reconstruction=adam(config.reconstruction_rate, 0.9),
+        discriminator=adam(config.discriminator_rate, config.adversarial_b1),
+        generator=adam(config.generator_rate, config.adversarial_b1),
     )
     game = games.wgan_gp() if config.critic == "wgan_gp" else games.gan(config.r1)
     return fit(

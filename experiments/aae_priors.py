@@ -18,6 +18,7 @@ from aejax.evaluation import representation
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
 from aejax.training.runs import open_run
+from aejax.training.schedules import Schedule
 from aejax.training.splits import Splits, load_splits
 from experiments import aae
 from experiments.aae import Trained
@@ -46,6 +47,9 @@ class Config(RunConfig):
     """Adam's learning rate for the discriminator, and for the encoder as generator"""
     adversarial_b1: float = at_least(0, 0.5)
     """Adam's decay of the mean gradient, for these two"""
+    schedule: Schedule = "cosine"
+    """of these rates: constant; cosine, which falls to 0 over the epochs; or warmup_cosine, which first rises for 5% of
+    the steps"""
 
 
 def main(config: Config) -> None:
@@ -95,6 +99,7 @@ def of_prior(config: Config, prior: str, labels: int) -> aae.Config:
         discriminator_rate=config.adversarial_rate,
         generator_rate=config.adversarial_rate,
         adversarial_b1=config.adversarial_b1,
+        schedule=config.schedule,
         parzen_samples=0,
     )
 

@@ -7,6 +7,7 @@ python -m experiments.aae_semi_supervised --clusters 16     without labels: 16 c
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from aejax import cli, corruptions, plots, rng
 from aejax.data.datasets import Dataset
 from aejax.data.feeds import check_batch
 from aejax.errors import UserError
-from aejax.methods import semi_supervised
+from aejax.methods import games, semi_supervised
 from aejax.methods.method import clipped
 from aejax.methods.semi_supervised import Examples, Model, Optimizers, SemiSupervisedState
 from aejax.nn.dense import MLP, DenseDecoder, LatentEncoder
@@ -29,9 +30,9 @@ from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import Run, open_run
+from aejax.training.schedules import Schedule, scheduled
 from aejax.training.splits import Splits, load_splits, open_feed
 
-HIDDEN = (1000, 1000)  # of every network
 STYLES = 10  # columns of the figure: styles shared by all classes
 
 
@@ -51,14 +52,23 @@ class Config(RunConfig):
     """learn that many clusters without any label, instead"""
     style: int = at_least(1, 10)
     """latents of the style"""
+    hidden: tuple[int, ...] = at_least(1, (1000, 1000))
+    """widths of the layers of encoder and discriminators; the decoder's are the encoder's mirror"""
     noise_std: float = at_least(0, 0.3)
     """of the Gaussian noise on the encoder's input in training"""
     reconstruction_rate: float = above(0, 5e-4)
     """Adam's learning rate for encoder and decoder"""
-    adversarial_rate: float = above(0, 2e-4)
-    """Adam's learning rate for the discriminators, and for the encoder as generator"""
+    discriminator_rate: float = above(0, 2e-4)
+    """Adam's learning rate for the discriminators"""
+    generator_rate: float = above(0, 5e-5)
+    """Adam's learning rate for the encoder as generator"""
     classification_rate: float = above(0, 5e-4)
     """Adam's learning rate for the encoder as classifier"""
+    schedule: Schedule = "cosine"
+    """of all four rates: constant; cosine, which falls to 0 over the epochs; or warmup_cosine, which first rises for 5%
+    of the steps"""
+    critic: Literal["gan", "wgan_gp"] = "gan"
+    """the discriminators' game: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""
 
 
 def main(config: Config) -> None:
@@ -73,13 +83,19 @@ def main(config: Config) -> None:
     classes = config.clusters or int(data.train.labels.max()) + 1
     examples = training_examples(config, data.train, data.train.labels)
     model = build(config, data.train.images.shape[1:], classes)
+    steps = config.epochs * (len(data.train.images) // config.batch_size)
+
+    def adam(peak: float, b1: float = 0.9) -> optax.GradientTransformation:
+        return clipped(optax.adam(scheduled(config.schedule, peak, steps), b1), config.clip_norm)
+
     optimizers = Optimizers(
-        reconstruction=clipped(optax.adam(config.reconstruction_rate), config.clip_norm),
-        discriminator=clipped(optax.adam(config.adversarial_rate, b1=0.5), config.clip_norm),
-        generator=clipped(optax.adam(config.adversarial_rate, b1=0.5), config.clip_norm),
-        classification=clipped(optax.adam(config.classification_rate), config.clip_norm),
+        reconstruction=adam(config.reconstruction_rate),
+        discriminator=adam(config.discriminator_rate, b1=0.5),
+        generator=adam(config.generator_rate, b1=0.5),
+        classification=adam(config.classification_rate),
     )
-    method = semi_supervised.aae(model, optimizers)
+    game = games.wgan_gp() if config.critic == "wgan_gp" else games.gan()
+    method = semi_supervised.aae(model, optimizers, game)
     with open_run(config, "aae_semi_supervised") as run:
         state = fit(
             method,
@@ -102,10 +118,10 @@ def main(config: Config) -> None:
 def build(config: Config, image_shape: tuple[int, ...], classes: int) -> Model:
     """The networks for images (height, width, channels) of so many classes, or clusters."""
     return Model(
-        encoder=LatentEncoder(MLP(HIDDEN), classes + config.style),
-        decoder=DenseDecoder(HIDDEN, image_shape),
-        class_discriminator=Discriminator(HIDDEN),
-        style_discriminator=Discriminator(HIDDEN),
+        encoder=LatentEncoder(MLP(config.hidden), classes + config.style),
+        decoder=DenseDecoder(config.hidden[::-1], image_shape),
+        class_discriminator=Discriminator(config.hidden),
+        style_discriminator=Discriminator(config.hidden),
         classes=classes,
         style=config.style,
         corrupt=corruptions.gaussian(0.0, config.noise_std) if config.noise_std else None,

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import numpy as np
@@ -23,6 +23,7 @@ from aejax.training.config import RunConfig, above, at_least
 from aejax.training.loop import fit
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import Run
+from aejax.training.schedules import Schedule, scheduled
 from aejax.training.splits import Splits, open_feed
 
 _BLOCK = 5000  # images whose quality is computed at once, which bounds the memory
@@ -36,7 +37,7 @@ class RestorationConfig(RunConfig):
     """images per step, over all devices; None: the network's own"""
     learning_rate: float | None = above(0, None)
     """of Adam; None: the network's own"""
-    schedule: Literal["constant", "cosine", "warmup_cosine"] | None = None
+    schedule: Schedule | None = None
     """of the learning rate: constant; falling to 0 along a cosine; or rising for 5% of the steps before it falls. None:
     the network's own"""
 
@@ -74,14 +75,10 @@ def train(
     assert config.epochs
     assert config.batch_size
     assert config.learning_rate
+    assert config.schedule
     feed = open_feed(config, data.train.images, config.batch_size, mesh)
     steps = config.epochs * feed.steps_per_epoch
-    rate: optax.ScalarOrSchedule = config.learning_rate
-    match config.schedule:
-        case "cosine":
-            rate = optax.cosine_decay_schedule(config.learning_rate, steps)
-        case "warmup_cosine":
-            rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, steps // 20, steps)
+    rate = scheduled(config.schedule, config.learning_rate, steps)
     optimizer = clipped(optax.adam(rate), config.clip_norm)
     method = reconstruction.autoencoder(network, optimizer, corrupt, pixels)
     restore = over_images(reconstruction.reconstruct(network, corrupt, pixels), mesh)

@@ -86,10 +86,17 @@ class Model(NamedTuple):
         """What the encoder sees of images in training."""
         return images if self.corrupt is None else self.corrupt(key, images)
 
-    def discriminate(self, params: Params, classes: Array, style: Array) -> tuple[Array, Array]:
-        """Logits (batch,) of each discriminator that its part of the code was drawn from the prior."""
-        of_classes: Any = self.class_discriminator.apply(params["class_discriminator"], classes)
-        of_style: Any = self.style_discriminator.apply(params["style_discriminator"], style)
+    def discriminators(self, params: Params) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+        """That of classes and that of style: its part of the code -> logits (batch,) that the prior drew it."""
+
+        def of_classes(classes: Array) -> Array:
+            logits: Any = self.class_discriminator.apply(params["class_discriminator"], classes)
+            return logits
+
+        def of_style(style: Array) -> Array:
+            logits: Any = self.style_discriminator.apply(params["style_discriminator"], style)
+            return logits
+
         return of_classes, of_style
 
 
@@ -141,17 +148,19 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None) -> Metho
         def discrimination(params: Params) -> tuple[Array, Metrics]:
             logits, style = model.encode(params, seen)
             drawn = prior_samples(model, rng.stream(key, "prior"), len(images))
-            on_prior, on_codes = (
-                model.discriminate(params, *drawn),
-                model.discriminate(params, jax.nn.softmax(logits), style),
-            )
-            values = sum(game.on_prior(a) + game.on_codes(b) for a, b in zip(on_prior, on_codes, strict=True))
-            return jnp.asarray(values), {"discriminator_loss": jnp.asarray(values)}
+            values, penalties = jnp.zeros(len(images)), jnp.zeros(len(images))
+            codes_of = jax.nn.softmax(logits), style
+            sides = zip(_DISCRIMINATORS, model.discriminators(params), drawn, codes_of, strict=True)
+            for name, discriminate, samples, codes in sides:
+                values += game.on_prior(discriminate(samples)) + game.on_codes(discriminate(codes))
+                penalties += game.penalty(discriminate, samples, codes, rng.stream(key, f"{name} penalty"))
+            return values + penalties, {"discriminator_loss": values}
 
         def generation(params: Params) -> tuple[Array, Metrics]:
             logits, style = model.encode(params, seen)
-            values = sum(map(game.generator, model.discriminate(params, jax.nn.softmax(logits), style)))
-            return jnp.asarray(values), {"generator_loss": jnp.asarray(values)}
+            of_classes, of_style = model.discriminators(params)
+            values = game.generator(of_classes(jax.nn.softmax(logits))) + game.generator(of_style(style))
+            return values, {"generator_loss": values}
 
         def classification(params: Params) -> tuple[Array, Metrics]:
             logits, _ = model.encode(params, model.seen(rng.stream(key, "labelled"), labelled))

@@ -21,8 +21,7 @@ from experiments.aae_semi_supervised import Config, training_examples
 def test_one_command_learns_from_few_labels_or_from_none(tmp_path: Path, options: list[Any], name: str) -> None:
     small = ["--dataset", "digits", "--image-size", 8, "--batch-size", 100, "--epochs", 2, "--devices", 1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["experiment", *map(str, [*small, *options, "--runs", tmp_path])])
-        patch.setattr(experiment, "HIDDEN", (32,))
+        patch.setattr(sys, "argv", ["experiment", *map(str, [*small, *options, "--hidden", 32, "--runs", tmp_path])])
         cli.run(experiment.main, Config)
     folder = tmp_path / "aae_semi_supervised" / f"{name}-seed0"
     rows = json.loads((folder / "summary.json").read_text())["splits"]

@@ -10,6 +10,7 @@ import pytest
 from jax import Array
 
 from aejax.methods import semi_supervised
+from aejax.methods.games import wgan_gp
 from aejax.methods.semi_supervised import Examples, Model, Optimizers, aae
 from aejax.nn.dense import MLP, DenseDecoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
@@ -112,3 +113,17 @@ def test_a_class_and_a_style_are_decoded(examples: Examples) -> None:
     assert pictures.shape == (4, *IMAGE)
     np.testing.assert_allclose(pictures[0], pictures[3], rtol=1e-6)
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_the_critics_penalty_moves_the_discriminators_and_is_no_part_of_their_loss(examples: Examples) -> None:
+    with_penalty, without = (
+        aae(small_model(), optimizers(discriminator=1e-3), wgan_gp(weight=weight)) for weight in (10.0, 0.0)
+    )
+    state = with_penalty.init(KEY, examples)
+    (moved, penalised), (otherwise, plain) = (
+        jax.jit(method.step)(state, examples, KEY) for method in (with_penalty, without)
+    )
+    np.testing.assert_allclose(penalised["discriminator_loss"], plain["discriminator_loss"], rtol=1e-6)
+    for name in DISCRIMINATORS:
+        pairs = zip(*(jax.tree.leaves(s.params[name]) for s in (moved, otherwise)), strict=True)
+        assert any((a != b).any() for a, b in pairs), name
