@@ -15,6 +15,7 @@ from jax import Array
 from aejax import cli, plots, priors, rng
 from aejax.errors import UserError
 from aejax.evaluation import representation
+from aejax.methods.games import Critic
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
 from aejax.training.runs import open_run
@@ -47,6 +48,8 @@ class Config(RunConfig):
     """Adam's learning rate for the discriminator, and for the encoder as generator"""
     adversarial_b1: float = at_least(0, 0.5)
     """Adam's decay of the mean gradient, for these two"""
+    critic: Critic = "gan"
+    """the discriminator's game: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""
     schedule: Schedule = "cosine"
     """of these rates: constant; cosine, which falls to 0 over the epochs; or warmup_cosine, which first rises for 5% of
     the steps"""
@@ -100,6 +103,7 @@ def of_prior(config: Config, prior: str, labels: int) -> aae.Config:
         generator_rate=config.adversarial_rate,
         adversarial_b1=config.adversarial_b1,
         schedule=config.schedule,
+        critic=config.critic,
         parzen_samples=0,
     )
 

@@ -7,7 +7,6 @@ python -m experiments.aae_semi_supervised --clusters 16     without labels: 16 c
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from aejax.data.datasets import Dataset
 from aejax.data.feeds import check_batch
 from aejax.errors import UserError
 from aejax.methods import games, semi_supervised
+from aejax.methods.games import Critic
 from aejax.methods.method import clipped
 from aejax.methods.semi_supervised import Examples, Model, Optimizers, SemiSupervisedState
 from aejax.nn.dense import MLP, DenseDecoder, LatentEncoder
@@ -67,8 +67,10 @@ class Config(RunConfig):
     schedule: Schedule = "cosine"
     """of all four rates: constant; cosine, which falls to 0 over the epochs; or warmup_cosine, which first rises for 5%
     of the steps"""
-    critic: Literal["gan", "wgan_gp"] = "gan"
-    """the discriminators' game: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""
+    class_critic: Critic = "gan"
+    """the game over the classes: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""
+    style_critic: Critic = "wgan_gp"
+    """the game over the style"""
 
 
 def main(config: Config) -> None:
@@ -94,8 +96,9 @@ def main(config: Config) -> None:
         generator=adam(config.generator_rate, b1=0.5),
         classification=adam(config.classification_rate),
     )
-    game = games.wgan_gp() if config.critic == "wgan_gp" else games.gan()
-    method = semi_supervised.aae(model, optimizers, game)
+    method = semi_supervised.aae(
+        model, optimizers, games.by_name(config.class_critic), games.by_name(config.style_critic)
+    )
     with open_run(config, "aae_semi_supervised") as run:
         state = fit(
             method,

@@ -82,8 +82,8 @@ def read(folder: Path) -> Outcome:
         "floor": floor,
         "std": own["std"],
     }
-    # A run from before an option was there had what is now its default.
-    options = identity(aae.Config()) | options
+    if missing := identity(aae.Config()).keys() - options.keys():
+        raise UserError(f"{folder} is of an earlier version, without {', '.join(sorted(missing))}: leave it out")
     return Outcome(options, options.pop("seed"), figures)
 
 

@@ -1,11 +1,13 @@
 """The losses of an adversarial game's two players, and the discriminator's gradient penalties."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+Critic = Literal["gan", "wgan_gp"]
 
 
 class Game(NamedTuple):
@@ -56,6 +58,11 @@ def wgan_gp(weight: float = 10.0) -> Game:
         return weight * jnp.square(norms - 1)
 
     return Game(lambda logits: -logits, lambda logits: logits, lambda logits: -logits, penalty)
+
+
+def by_name(critic: Critic, r1: float = 0.0) -> Game:
+    """The game with its usual weights; r1 is of "gan" alone."""
+    return wgan_gp() if critic == "wgan_gp" else gan(r1)
 
 
 def _gradients(discriminate: Callable[[Array], Array], codes: Array) -> Array:

@@ -118,7 +118,7 @@ _AUTOENCODER, _ENCODER = ("encoder", "decoder"), ("encoder",)
 _DISCRIMINATORS = ("class_discriminator", "style_discriminator")
 
 
-def aae(model: Model, optimizers: Optimizers, game: Game | None = None) -> Method:
+def aae(model: Model, optimizers: Optimizers, class_game: Game | None = None, style_game: Game | None = None) -> Method:
     """The three phases of the paper's section 2.4, the second with its two sides, one after the other in a step.
 
     Returns:
@@ -128,7 +128,7 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None) -> Metho
       labelled images, 0 where there are none) and each phase's gradient norm. In evaluation, of `images` and with
       `labels` as theirs: "loss", the same per pixel, and "error", 1 where the most probable class is not the label.
     """
-    game = game or gan()
+    games = class_game or gan(), style_game or gan()
 
     def init(key: Array, examples: Examples) -> SemiSupervisedState:
         params = model.init(key, jnp.asarray(examples.images))
@@ -150,8 +150,8 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None) -> Metho
             drawn = prior_samples(model, rng.stream(key, "prior"), len(images))
             values, penalties = jnp.zeros(len(images)), jnp.zeros(len(images))
             codes_of = jax.nn.softmax(logits), style
-            sides = zip(_DISCRIMINATORS, model.discriminators(params), drawn, codes_of, strict=True)
-            for name, discriminate, samples, codes in sides:
+            sides = zip(_DISCRIMINATORS, games, model.discriminators(params), drawn, codes_of, strict=True)
+            for name, game, discriminate, samples, codes in sides:
                 values += game.on_prior(discriminate(samples)) + game.on_codes(discriminate(codes))
                 penalties += game.penalty(discriminate, samples, codes, rng.stream(key, f"{name} penalty"))
             return values + penalties, {"discriminator_loss": values}
@@ -159,7 +159,7 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None) -> Metho
         def generation(params: Params) -> tuple[Array, Metrics]:
             logits, style = model.encode(params, seen)
             of_classes, of_style = model.discriminators(params)
-            values = game.generator(of_classes(jax.nn.softmax(logits))) + game.generator(of_style(style))
+            values = games[0].generator(of_classes(jax.nn.softmax(logits))) + games[1].generator(of_style(style))
             return values, {"generator_loss": values}
 
         def classification(params: Params) -> tuple[Array, Metrics]:

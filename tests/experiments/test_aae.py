@@ -69,7 +69,10 @@ def test_the_vaes_codes_are_drawn_from_its_posteriors() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--conv", "--encoder", "gaussian"], [*DENSE, "--encoder", "universal", "--critic", "wgan_gp", "--spectral-norm"]],
+    [
+        ["--conv", "--encoder", "gaussian"],
+        [*DENSE, "--encoder", "universal", "--critic", "gan", "--r1", 1, "--spectral-norm"],
+    ],
     ids=["conv", "universal"],
 )
 def test_options_reach_the_networks(tmp_path: Path, options: list[Any]) -> None:
@@ -84,7 +87,7 @@ def test_options_reach_the_networks(tmp_path: Path, options: list[Any]) -> None:
         ({"prior": "mixture"}, "--prior mixture lies in the plane: set --latents 2, not 150"),
         ({"prior": "swiss_roll", "latents": 3}, "set --latents 2, not 3"),
         ({"labels": 5}, "--labels 5 needs a prior with parts"),
-        ({"critic": "wgan_gp", "r1": 1.0}, "--r1 1 belongs to --critic gan"),
+        ({"r1": 1.0}, "--r1 1 belongs to --critic gan"),
         ({"adversarial_b1": 1.0}, "--adversarial-b1 must be below 1, not 1"),
         ({"hidden": (5, 0)}, "--hidden must be at least 1, not 0"),
         ({"conv": True, "hidden": (5,)}, "leave it or --conv out"),

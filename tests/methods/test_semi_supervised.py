@@ -117,7 +117,7 @@ def test_a_class_and_a_style_are_decoded(examples: Examples) -> None:
 
 def test_the_critics_penalty_moves_the_discriminators_and_is_no_part_of_their_loss(examples: Examples) -> None:
     with_penalty, without = (
-        aae(small_model(), optimizers(discriminator=1e-3), wgan_gp(weight=weight)) for weight in (10.0, 0.0)
+        aae(small_model(), optimizers(discriminator=1e-3), wgan_gp(weight), wgan_gp(weight)) for weight in (10.0, 0.0)
     )
     state = with_penalty.init(KEY, examples)
     (moved, penalised), (otherwise, plain) = (
