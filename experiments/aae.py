@@ -2,9 +2,13 @@
 
 python -m experiments.aae                               the lesson's networks, 150 latents, N(0, I), 30 epochs
 python -m experiments.aae --compare                     and the same autoencoder without the adversary, and as a VAE
-python -m experiments.aae --latents 2 --prior mixture   codes in the plane: a mixture of ten Gaussians, or swiss_roll
-python -m experiments.aae --latents 2 --prior mixture --labels 10000        each class in its own part of the prior
 python -m experiments.aae --conv --latents 20           the convolutional encoder and decoder
+
+Codes in the plane, under a mixture of ten Gaussians or a swiss_roll, whose edges Goodfellow's game finds; with labels
+each class has its own part of the prior:
+python -m experiments.aae --latents 2 --prior mixture --critic gan --discriminator-rate 1e-3 --generator-rate 3e-4
+python -m experiments.aae --latents 2 --prior mixture --critic gan --discriminator-rate 1e-3 --generator-rate 3e-4 \\
+  --labels 10000
 
 The lesson's own game, Goodfellow's at constant rates, which leaves the codes ten times farther from the prior:
 python -m experiments.aae --critic gan --adversarial-b1 0.9 --schedule constant \\

@@ -42,11 +42,13 @@ class Config(RunConfig):
     """of so many training images, from the first, the labelled models' discriminator is told the label"""
     hidden: tuple[int, ...] = at_least(1, (1000, 1000))
     """widths of the encoder's and the discriminator's layers; the decoder's are the encoder's mirror"""
-    reconstruction_rate: float = above(0, 5e-4)
+    reconstruction_rate: float = above(0, 2e-4)
     """Adam's learning rate for encoder and decoder"""
-    adversarial_rate: float = above(0, 5e-4)
-    """Adam's learning rate for the discriminator, and for the encoder as generator"""
-    adversarial_b1: float = at_least(0, 0.5)
+    discriminator_rate: float = above(0, 1e-3)
+    """Adam's learning rate for the discriminator"""
+    generator_rate: float = above(0, 3e-4)
+    """Adam's learning rate for the encoder as generator"""
+    adversarial_b1: float = at_least(0, 0.0)
     """Adam's decay of the mean gradient, for these two"""
     critic: Critic = "gan"
     """the discriminator's game: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""
@@ -99,8 +101,8 @@ def of_prior(config: Config, prior: str, labels: int) -> aae.Config:
         hidden=config.hidden,
         discriminator_hidden=config.hidden,
         reconstruction_rate=config.reconstruction_rate,
-        discriminator_rate=config.adversarial_rate,
-        generator_rate=config.adversarial_rate,
+        discriminator_rate=config.discriminator_rate,
+        generator_rate=config.generator_rate,
         adversarial_b1=config.adversarial_b1,
         schedule=config.schedule,
         critic=config.critic,

@@ -62,6 +62,8 @@ class Config(RunConfig):
     """Adam's learning rate for the discriminators"""
     generator_rate: float = above(0, 5e-5)
     """Adam's learning rate for the encoder as generator"""
+    adversarial_b1: float = at_least(0, 0.5)
+    """Adam's decay of the mean gradient, for these two"""
     classification_rate: float = above(0, 5e-4)
     """Adam's learning rate for the encoder as classifier"""
     schedule: Schedule = "cosine"
@@ -74,6 +76,8 @@ class Config(RunConfig):
 
 
 def main(config: Config) -> None:
+    if config.adversarial_b1 >= 1:
+        raise UserError(f"--adversarial-b1 must be below 1, not {config.adversarial_b1:g}")
     kind = f"labels{config.labels}" if config.clusters is None else f"clusters{config.clusters}"
     name = config.name or f"{plain_name(config.dataset)}-{kind}-seed{config.seed}"
     config = dataclasses.replace(config, name=name)
@@ -92,8 +96,8 @@ def main(config: Config) -> None:
 
     optimizers = Optimizers(
         reconstruction=adam(config.reconstruction_rate),
-        discriminator=adam(config.discriminator_rate, b1=0.5),
-        generator=adam(config.generator_rate, b1=0.5),
+        discriminator=adam(config.discriminator_rate, config.adversarial_b1),
+        generator=adam(config.generator_rate, config.adversarial_b1),
         classification=adam(config.classification_rate),
     )
     method = semi_supervised.aae(

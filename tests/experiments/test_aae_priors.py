@@ -41,11 +41,11 @@ def test_one_command_trains_a_model_for_each_panel_and_draws_one_picture(
 
 def test_the_panels_of_the_papers_figures_are_all_there() -> None:
     assert list(aae_priors.COLUMNS) == ["normal", "mixture", "swiss_roll"]
-    config = Config(name="some", hidden=(7, 7), adversarial_rate=3e-4)
+    config = Config(name="some", hidden=(7, 7), discriminator_rate=7e-4, generator_rate=3e-4)
     one = aae_priors.of_prior(config, "mixture", 100)
     assert (one.name, one.prior, one.labels, one.latents) == ("some-mixture-labels", "mixture", 100, 2)
     assert one.hidden == one.discriminator_hidden == (7, 7)
-    assert one.generator_rate == one.discriminator_rate == 3e-4
+    assert (one.discriminator_rate, one.generator_rate) == (7e-4, 3e-4)
 
 
 def test_samples_have_the_labels_of_their_parts() -> None:
