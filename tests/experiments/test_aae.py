@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> 
 
 
 def test_with_labels_the_first_are_told_and_the_others_not(tmp_path: Path) -> None:
-    options = ["--latents", "2", "--prior", "swiss_roll", "--labels", "40"]
+    options = ["--latents", "2", "--prior", "swiss_roll", "--labels", "40", "--critic", "gan"]
     run(*SMALL, *DENSE, *options, "--runs", tmp_path)
     assert (tmp_path / "aae" / "digits-swiss_roll2-deterministic-labels40-seed0" / "summary.json").exists()
     data = Dataset("some", "train", np.zeros((5, 2, 2, 1), np.uint8), np.array([3, 1, 4, 1, 5], np.int32))
