@@ -10,7 +10,7 @@ python -m experiments.aae --latents 2 --prior mixture --critic gan --discriminat
 python -m experiments.aae --latents 2 --prior mixture --critic gan --discriminator-rate 1e-3 --generator-rate 3e-4 \\
   --labels 10000
 
-The lesson's own game, Goodfellow's at constant rates, which leaves the codes ten times farther from the prior:
+The lesson's own game, Goodfellow's at constant rates, which leaves the codes four times as far from the prior:
 python -m experiments.aae --critic gan --adversarial-b1 0.9 --schedule constant \\
   --reconstruction-rate 1e-4 --discriminator-rate 5e-5 --generator-rate 5e-5
 

@@ -142,8 +142,8 @@ def aae(model: Model, optimizers: Optimizers, game: Game | None = None, *, adver
     Returns:
       A method with the metrics "loss" (the reconstruction's negative log-likelihood in nats per image), the same per
       pixel under the pixels' name and, in training, "discriminator_loss", "generator_loss", "discriminator_accuracy"
-      (the share of prior samples and codes that it tells apart; one half is chance) and each phase's gradient norm. In
-      evaluation there are "mse" per pixel and "generator_loss".
+      (how often the larger output is the prior sample's, over all pairs of one and a code; one half is chance) and each
+      phase's gradient norm. In evaluation there are "mse" per pixel and "generator_loss".
     """
     game = game or gan()
 
@@ -214,7 +214,8 @@ def discriminator_loss(
     on_prior, on_codes = (model.discriminate(params, z, labels) for z in (samples, codes))
     values = game.on_prior(on_prior) + game.on_codes(on_codes)
     penalty = game.penalty(lambda z: model.discriminate(params, z, labels), samples, codes, rng.stream(key, "penalty"))
-    right = ((on_prior > 0).astype(jnp.float32) + (on_codes < 0).astype(jnp.float32)) / 2
+    # By order, since a critic's outputs have no threshold.
+    right = (1 + jnp.sign(on_prior[:, None] - on_codes)).mean(axis=1) / 2
     return values + penalty, {"discriminator_loss": values, "discriminator_accuracy": right}
 
 

@@ -89,7 +89,7 @@ class Checkpoints:
     def read(self, which: Literal["last", "best"]) -> tuple[int, Tree]:
         """The newest sound (step, tree), or the best, for a reader that does not know the tree's structure.
 
-        Named tuples are dicts by field, other tuples lists, and all arrays numpy's. Nothing is moved, as it is in `restore`.
+        Named tuples are dicts by field, other tuples lists, and all arrays numpy's. Unlike `restore`, it moves nothing.
 
         Raises:
           UserError: if there is no such checkpoint, or it is damaged.

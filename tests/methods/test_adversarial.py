@@ -154,6 +154,19 @@ def test_codes_match_the_prior_with_the_adversary_and_not_without(game: dict[str
     assert mismatch(game["without"][0]) > 3 * mismatch(game["with"][0])
 
 
+@pytest.mark.parametrize(("weight", "expected"), [(1.0, 1.0), (-1.0, 0.0), (0.0, 0.5)])
+def test_accuracy_is_by_order_whatever_the_offset(images: Array, weight: float, expected: float) -> None:
+    # Every code lies at -99, beyond all samples of the prior; the discriminator is linear in the first latent.
+    far = nn.Sequential([lambda x: jnp.zeros((len(x), 2)) - jnp.array([99.0, 0.0]), nn.Dense(2, use_bias=False)])
+    model = Model(far, nn.Dense(4), nn.Sequential([nn.Dense(1), lambda x: x[:, 0]]), priors.standard_normal(2))
+    identity = {"params": {"layers_1": {"kernel": jnp.eye(2)}}}
+    for offset in (0.0, 1000.0):
+        linear = {"params": {"layers_0": {"kernel": jnp.array([[weight], [0.0]]), "bias": jnp.array([offset])}}}
+        params = {"encoder": identity, "decoder": {}, "discriminator": linear}
+        _, metrics = adversarial.discriminator_loss(model, wgan_gp(), params, images, KEY)
+        np.testing.assert_array_equal(metrics["discriminator_accuracy"], np.full(len(images), expected))
+
+
 def test_without_the_adversary_only_the_autoencoder_moves(images: Array) -> None:
     method = aae(small_model(), optimizers(), adversarial=False)
     state = method.init(KEY, images)
