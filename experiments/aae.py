@@ -37,7 +37,7 @@ from aejax.data.feeds import check_batch
 from aejax.errors import UserError
 from aejax.methods import adversarial, games
 from aejax.methods.adversarial import AdversarialState, Labelled, Model, Optimizers
-from aejax.methods.games import Critic
+from aejax.methods.games import Critic, Game
 from aejax.methods.method import clipped
 from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
 from aejax.nn.dense import (
@@ -160,12 +160,12 @@ def train_and_report(config: Config, data: Splits, beside: Mapping[str, Judged] 
     """One run, from its training, or what its checkpoint holds, to its table and figures, with others beside it."""
     mesh = make_mesh(config.devices, config.batch_size, dense=not config.conv)
     check_batch(data.train.images, config.batch_size, mesh)
-    model = build(config, data.train.images.shape[1:])
+    model, game = build(config, data.train.images.shape[1:]), games.by_name(config.critic, config.r1)
     examples = told(config, data.train)
     with open_run(config, "aae") as run:
-        state = train(config, run, examples, data, mesh, model)
+        state = train(config, run, examples, data, mesh, model, game)
         judged = aae_report.judged(mesh, model, state)
-        rows = aae_report.of_splits(data, mesh, model, state)
+        rows = aae_report.of_splits(data, mesh, model, game, state)
         if config.parzen_samples:
             rows["test"] |= aae_report.parzen_row(config, data, model, state, config.parzen_samples)
         models = {"AAE" if config.adversarial else "plain autoencoder": judged, **beside}
@@ -218,7 +218,7 @@ def told(config: Config, data: Dataset) -> np.ndarray | Labelled:
 
 
 def train(
-    config: Config, run: Run, examples: np.ndarray | Labelled, data: Splits, mesh: Mesh, model: Model
+    config: Config, run: Run, examples: np.ndarray | Labelled, data: Splits, mesh: Mesh, model: Model, game: Game
 ) -> AdversarialState:
     steps = config.epochs * (len(data.train.images) // config.batch_size)
 
@@ -230,7 +230,6 @@ def train(
         discriminator=adam(config.discriminator_rate, config.adversarial_b1),
         generator=adam(config.generator_rate, config.adversarial_b1),
     )
-    game = games.by_name(config.critic, config.r1)
     return fit(
         adversarial.aae(model, optimizers, game, adversarial=config.adversarial),
         open_feed(config, examples, config.batch_size, mesh),

@@ -16,6 +16,7 @@ from aejax.data.feeds import as_float
 from aejax.evaluation import parzen, prior_match
 from aejax.methods import adversarial
 from aejax.methods.adversarial import AdversarialState, Labelled, Model, Optimizers
+from aejax.methods.games import Game
 from aejax.priors import Prior
 from aejax.training.batches import drawn, over_images
 from aejax.training.config import RunConfig
@@ -53,10 +54,10 @@ def untold(model: Model, images: np.ndarray) -> np.ndarray | Labelled:
     return Labelled(images, np.full(len(images), -1, np.int32)) if model.labelled else images
 
 
-def of_splits(data: Splits, mesh: Mesh, model: Model, state: AdversarialState) -> Rows:
+def of_splits(data: Splits, mesh: Mesh, model: Model, game: Game, state: AdversarialState) -> Rows:
     """Of each split, the mean of what the method evaluates."""
     nothing = optax.identity()  # evaluation takes no step
-    evaluate = over_images(adversarial.aae(model, Optimizers(nothing, nothing, nothing)).evaluate, mesh)
+    evaluate = over_images(adversarial.aae(model, Optimizers(nothing, nothing, nothing), game).evaluate, mesh)
     return {
         split: mean_of_examples(evaluate(state, untold(model, dataset.images)))
         for split, dataset in data._asdict().items()
@@ -77,7 +78,8 @@ def compare(config: RunConfig, run: Run, data: Splits, prior: Prior, models: Map
     """How well the codes of each model's test images match the prior, and the run's figures of them side by side.
 
     The rows are those of two independent prior samples, the floor, and of each model: distances, and means over the
-    latents of mean, standard deviation and kurtosis. moments.json and the figure "moments" have each latent's.
+    latents of the mean's absolute value, standard deviation and kurtosis. moments.json and the figure "moments" have
+    each latent's.
     """
     key = rng.stream(rng.root_key(config.seed), "prior match")
     test = data.test
@@ -107,6 +109,15 @@ def compare(config: RunConfig, run: Run, data: Splits, prior: Prior, models: Map
         run.figure(f"samples_{name.replace(' ', '_').lower()}", mosaic)
     return {
         f"prior match: {name}": prior_match.distances(rng.stream(key, "distances"), points, samples)
-        | {moment: float(values.mean()) for moment, values in moments[name].items()}
+        | averaged(moments[name])
         for name, points in measured.items()
+    }
+
+
+def averaged(moments: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Over the latents, of whose means the absolute values, as they would cancel."""
+    return {
+        "absolute_mean": float(np.abs(moments["mean"]).mean()),
+        "std": float(moments["std"].mean()),
+        "kurtosis": float(moments["kurtosis"].mean()),
     }

@@ -48,7 +48,9 @@ def test_a_comparison_shows_the_prior_match_beside_the_floor_the_plain_autoencod
     assert list(moments) == who
     for one, values in moments.items():
         assert {moment: len(v) for moment, v in values.items()} == {"mean": 2, "std": 2, "kurtosis": 2}
-        assert np.mean(values["std"]) == pytest.approx(rows[f"prior match: {one}"]["std"])
+        row = rows[f"prior match: {one}"]
+        assert np.mean(values["std"]) == pytest.approx(row["std"])
+        assert np.mean(np.abs(values["mean"])) == pytest.approx(row["absolute_mean"])
     figures = {path.stem for path in (folder / name / "figures").iterdir()}
     samples = {"samples", "samples_aae", "samples_plain_autoencoder", "samples_vae"}
     assert figures == {"codes", "moments", "plane", "reconstructions", "learning_curves", *samples}
