@@ -220,7 +220,8 @@ def told(config: Config, data: Dataset) -> np.ndarray | Labelled:
 def train(
     config: Config, run: Run, examples: np.ndarray | Labelled, data: Splits, mesh: Mesh, model: Model, game: Game
 ) -> AdversarialState:
-    steps = config.epochs * (len(data.train.images) // config.batch_size)
+    feed = open_feed(config, examples, config.batch_size, mesh)
+    steps = config.epochs * feed.steps_per_epoch
 
     def adam(peak: float, b1: float) -> optax.GradientTransformation:
         return clipped(optax.adam(scheduled(config.schedule, peak, steps), b1), config.clip_norm)
@@ -232,7 +233,7 @@ def train(
     )
     return fit(
         adversarial.aae(model, optimizers, game, adversarial=config.adversarial),
-        open_feed(config, examples, config.batch_size, mesh),
+        feed,
         run,
         epochs=config.epochs,
         seed=config.seed,

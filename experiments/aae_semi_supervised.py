@@ -77,10 +77,13 @@ class Config(RunConfig):
     style_critic: Critic = "wgan_gp"
     """the game over the style"""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adversarial_b1 >= 1:
+            raise UserError(f"--adversarial-b1 must be below 1, not {self.adversarial_b1:g}")
+
 
 def main(config: Config) -> None:
-    if config.adversarial_b1 >= 1:
-        raise UserError(f"--adversarial-b1 must be below 1, not {config.adversarial_b1:g}")
     kind = f"labels{config.labels}" if config.clusters is None else f"clusters{config.clusters}"
     name = config.name or f"{plain_name(config.dataset)}-{kind}-seed{config.seed}"
     config = dataclasses.replace(config, name=name)
@@ -92,24 +95,25 @@ def main(config: Config) -> None:
     classes = config.clusters or int(data.train.labels.max()) + 1
     examples = training_examples(config, data.train, data.train.labels)
     model = build(config, data.train.images.shape[1:], classes)
-    steps = config.epochs * (len(data.train.images) // config.batch_size)
-
-    def adam(peak: float, b1: float = 0.9) -> optax.GradientTransformation:
-        return clipped(optax.adam(scheduled(config.schedule, peak, steps), b1), config.clip_norm)
-
-    optimizers = Optimizers(
-        reconstruction=adam(config.reconstruction_rate),
-        discriminator=adam(config.discriminator_rate, config.adversarial_b1),
-        generator=adam(config.generator_rate, config.adversarial_b1),
-        classification=adam(config.classification_rate),
-    )
-    method = semi_supervised.aae(
-        model, optimizers, games.by_name(config.class_critic), games.by_name(config.style_critic)
-    )
     with open_run(config, "aae_semi_supervised") as run:
+        feed = open_feed(config, examples, config.batch_size, mesh)
+        steps = config.epochs * feed.steps_per_epoch
+
+        def adam(peak: float, b1: float = 0.9) -> optax.GradientTransformation:
+            return clipped(optax.adam(scheduled(config.schedule, peak, steps), b1), config.clip_norm)
+
+        optimizers = Optimizers(
+            reconstruction=adam(config.reconstruction_rate),
+            discriminator=adam(config.discriminator_rate, config.adversarial_b1),
+            generator=adam(config.generator_rate, config.adversarial_b1),
+            classification=adam(config.classification_rate),
+        )
+        method = semi_supervised.aae(
+            model, optimizers, games.by_name(config.class_critic), games.by_name(config.style_critic)
+        )
         state = fit(
             method,
-            open_feed(config, examples, config.batch_size, mesh),
+            feed,
             run,
             epochs=config.epochs,
             seed=config.seed,

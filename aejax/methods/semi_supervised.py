@@ -121,11 +121,17 @@ _DISCRIMINATORS = ("class_discriminator", "style_discriminator")
 def aae(model: Model, optimizers: Optimizers, class_game: Game | None = None, style_game: Game | None = None) -> Method:
     """The three phases of the paper's section 2.4, the second with its two sides, one after the other in a step.
 
+    Args:
+      model: the networks.
+      optimizers: of each phase.
+      class_game: the losses of the game over the classes; None: `gan()`.
+      style_game: those of the game over the style; None: `gan()`.
+
     Returns:
       A method of `Examples` with the metrics "loss" (the reconstruction's negative log-likelihood in nats per image),
-      the same per pixel under the pixels' name, "discriminator_loss" and "generator_loss" (sums over the two games,
-      4 ln 2 and 2 ln 2 where nothing can be told apart), "classification_loss" (cross-entropy in nats over the
-      labelled images, 0 where there are none) and each phase's gradient norm. In evaluation, of `images` and with
+      the same per pixel under the pixels' name, "discriminator_loss" and "generator_loss" (sums over the two games, of
+      two `gan` 4 ln 2 and 2 ln 2 where nothing can be told apart), "classification_loss" (cross-entropy in nats over
+      the labelled images, 0 where there are none) and each phase's gradient norm. In evaluation, of `images` and with
       `labels` as theirs: "loss", the same per pixel, and "error", 1 where the most probable class is not the label.
     """
     games = class_game or gan(), style_game or gan()

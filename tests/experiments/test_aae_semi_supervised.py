@@ -53,4 +53,6 @@ def test_what_cannot_be_is_refused() -> None:
         training_examples(Config(labels=7), data, labels)
     with pytest.raises(UserError, match="--labels 9 asks for 3 images of each class, more than there are"):
         training_examples(Config(labels=9), data, labels)
+    with pytest.raises(UserError, match="--adversarial-b1 must be below 1, not 1"):
+        Config(adversarial_b1=1.0)
     assert (training_examples(Config(clusters=4), data, labels).labels == -1).all()
