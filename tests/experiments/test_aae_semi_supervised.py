@@ -16,7 +16,8 @@ from experiments.aae_semi_supervised import Config, training_examples
 
 
 @pytest.mark.parametrize(
-    ("options", "name"), [(["--labels", 50], "digits-labels50"), (["--clusters", 12], "digits-clusters12")]
+    ("options", "name"),
+    [(["--labels", 50], "digits-labels50"), (["--clusters", 12, "--style-critic", "gan"], "digits-clusters12")],
 )
 def test_one_command_learns_from_few_labels_or_from_none(tmp_path: Path, options: list[Any], name: str) -> None:
     small = ["--dataset", "digits", "--image-size", 8, "--batch-size", 100, "--epochs", 2, "--devices", 1]
