@@ -3,6 +3,7 @@
 python -m experiments.aae_tradeoff RUN RUN ...      folders such as runs/aae/mnist-normal150-deterministic-seed0
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,8 @@ def main(config: Config) -> None:
         name: mean_and_sd({figure: np.array([one.figures[figure] for one in group]) for figure in group[0].figures})
         for name, group in groups.items()
     }
-    points = {name: (row["above the floor"], row["bce"]) for name, row in rows.items()}
-    sds = {name: (row.get("above the floor_sd", 0.0), row.get("bce_sd", 0.0)) for name, row in rows.items()}
+    points = {wrapped(name): (row["above the floor"], row["bce"]) for name, row in rows.items()}
+    sds = {wrapped(name): (row.get("above the floor_sd", 0.0), row.get("bce_sd", 0.0)) for name, row in rows.items()}
     labels = "sliced Wasserstein distance to the prior, above the floor", "mean BCE of held-out images (nats per pixel)"
     level = ("the lesson", LESSON) if outcomes[0].options["dataset"] == "mnist" else None
     picture = plots.labelled_points(points, sds, *labels, level)
@@ -66,6 +67,11 @@ def main(config: Config) -> None:
         raise UserError(f"{config.figure} cannot be written ({error.strerror}): choose another --figure") from None
     print(markdown({name: cells(row) for name, row in rows.items()}, "run"))
     print(f"seeds: {'; '.join(','.join(str(one.seed) for one in group) for group in groups.values())}; {config.figure}")
+
+
+def wrapped(name: str) -> str:
+    """In lines short enough to leave the picture its room."""
+    return textwrap.fill(name, 42)
 
 
 def read(folder: Path) -> Outcome:
@@ -88,7 +94,8 @@ def read(folder: Path) -> Outcome:
 
 
 def by_configuration(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    """Runs that differ in their seed alone, named by the rates of discriminator and generator and what else differs.
+    """Runs that differ in their seed alone, named by the rates of discriminator and generator, and by what else differs
+    and is not the default.
 
     Raises:
       UserError: for runs that cannot be compared, and for two of one configuration and seed.
@@ -98,9 +105,10 @@ def by_configuration(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
             flag = f"--{option.replace('_', '-')}"
             raise UserError(f"the runs differ in {flag} ({', '.join(found)}): leave some out")
     varied = [name for name in outcomes[0].options if len({str(one.options[name]) for one in outcomes}) > 1]
+    usual = identity(aae.Config())
     groups: dict[str, list[Outcome]] = {}
     for one in outcomes:
-        group = groups.setdefault(_name(one.options, varied), [])
+        group = groups.setdefault(_name(one.options, [name for name in varied if one.options[name] != usual[name]]), [])
         if one.seed in (other.seed for other in group):
             raise UserError(f"two of the runs have one configuration and seed {one.seed}: leave one out")
         group.append(one)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from aejax import plots
@@ -190,7 +191,7 @@ def test_lines_draw_every_curve_under_its_name() -> None:
 
 
 def test_labelled_points_stand_where_they_are_with_bars_of_one_deviation() -> None:
-    points = {"a": (0.1, 0.2), "b": (3.0, 0.1), "c": (2.9, 0.1001)}
+    points = {"a": (0.1, 0.2), "b\nin\nfour\nlines": (3.0, 0.1), "c": (2.9, 0.1001)}
     figure = plots.labelled_points(points, {"a": (0.02, 0.01)}, "distance", "bce", level=("the lesson", 0.15))
     pixels(figure)
     (axes,) = figure.axes
@@ -199,7 +200,7 @@ def test_labelled_points_stand_where_they_are_with_bars_of_one_deviation() -> No
     across, up = (bar.get_segments()[0] for bar in axes.containers[0][2])
     np.testing.assert_allclose(across, [(0.08, 0.2), (0.12, 0.2)])
     np.testing.assert_allclose(up, [(0.1, 0.19), (0.1, 0.21)])
-    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}  # without the line to the point
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["the lesson: 0.15"]
     names = sorted((boxes[name] for name in points), key=lambda box: box.y0)
     assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(names))

@@ -77,7 +77,7 @@ def learning_curves(
         axes.get_ylim()  # settles the limits that the transform reads
         heights = [to_fraction.transform((1, value))[1] for value, _ in ends]
         beside = transforms.blended_transform_factory(axes.transAxes, axes.transAxes)
-        for (value, colour), height in zip(ends, _spread(heights, 0.065), strict=True):
+        for (value, colour), height in zip(ends, _spread(heights, [0.065] * len(ends)), strict=True):
             axes.text(1.015, height, f"{value:#.4g}".rstrip("."), color=colour, size=9, va="center", transform=beside)
     figure.align_ylabels()
     if handles:
@@ -159,7 +159,8 @@ def labelled_points(
     _gridded(axes)
     axes.get_ylim()  # settles the limits that the transform reads
     heights = [(axes.transScale + axes.transLimits).transform(place)[1] for place in points.values()]
-    for i, ((name, place), height) in enumerate(zip(points.items(), _spread(heights, 0.07), strict=True)):
+    sizes = [0.02 + 0.05 * len(name.splitlines()) for name in points]
+    for i, ((name, place), height) in enumerate(zip(points.items(), _spread(heights, sizes), strict=True)):
         axes.annotate(
             *(name, place, (1.03, height)),
             textcoords="axes fraction",
@@ -177,12 +178,12 @@ def _gridded(axes: Axes) -> None:
     plain(axes)
 
 
-def _spread(heights: Sequence[float], distance: float) -> list[float]:
-    """The heights, moved as little as keeps them `distance` apart."""
+def _spread(heights: Sequence[float], sizes: Sequence[float]) -> list[float]:
+    """The heights of what is so high each, moved as little as lets none overlap another."""
     order = np.argsort(heights, kind="stable")
     moved = np.array(heights, float)[order]
     for i in range(1, len(moved)):
-        moved[i] = max(moved[i], moved[i - 1] + distance)
+        moved[i] = max(moved[i], moved[i - 1] + (sizes[order[i]] + sizes[order[i - 1]]) / 2)
     result = np.empty(len(moved))
     result[order] = moved - np.mean(moved - np.array(heights, float)[order]) if len(moved) else moved
     return result.tolist()
