@@ -94,7 +94,7 @@ def model(its: Any, picture: Callable[[Any], Any] = jax.nn.sigmoid) -> tuple[Any
 
 
 def semi_supervised() -> tuple[Any, Any]:
-    its = aae_semi_supervised.build(aae_semi_supervised.Config(), SHAPE, 4)
+    its = aae_semi_supervised.build(SEMI_SUPERVISED, SHAPE, 4)
 
     def expected(params: Any, x: Any) -> Any:
         logits, style = its.encode(params, x)
@@ -107,7 +107,8 @@ DENOISE, LESSON = (denoise.Config(network=name, **DIGITS) for name in ("unet", "
 EDSR = super_resolution.Config(width=4, blocks=1, **DIGITS)
 LARGER = super_resolution.Config(network="lesson", **DIGITS)
 VAE = vae.Config(recipe="iwae", latents=3, likelihood="gaussian", **DIGITS)
-AAE = aae.Config(latents=3, encoder="gaussian", **DIGITS)
+AAE = aae.Config(latents=3, encoder="gaussian", hidden=(8, 8), **DIGITS)
+SEMI_SUPERVISED = aae_semi_supervised.Config(hidden=(8, 8), **DIGITS)
 PLANE = latent_space.Config(**DIGITS)
 # <experiment>/<name>: its config, and when called init and (params, images) -> images of the network.
 RUNS: dict[str, tuple[RunConfig, Callable[[], tuple[Any, Any]]]] = {
@@ -122,16 +123,14 @@ RUNS: dict[str, tuple[RunConfig, Callable[[], tuple[Any, Any]]]] = {
     "vae/a": (VAE, lambda: model(vae.build(VAE, SHAPE), lambda outputs: jnp.clip(outputs, 0, 1))),
     "conv_vae/a": (conv_vae.Config(latents=3, **DIGITS), lambda: model(conv_vae.build(SHAPE, 3))),
     "aae/a": (AAE, lambda: model(aae.build(AAE, SHAPE))),
-    "aae_semi_supervised/a": (aae_semi_supervised.Config(**DIGITS), semi_supervised),
+    "aae_semi_supervised/a": (SEMI_SUPERVISED, semi_supervised),
     "latent_space/a-autoencoder": (PLANE, lambda: network(latent_space.build_autoencoder(SHAPE))),
     "latent_space/a-VAE": (PLANE, lambda: model(conv_vae.build(SHAPE, 2))),
 }
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_of_every_experiment_reloads(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (aae, aae_semi_supervised):
-        monkeypatch.setattr(module, "HIDDEN", (8, 8))
+def test_a_run_of_every_experiment_reloads(name: str, tmp_path: Path) -> None:
     config, make = RUNS[name]
     init, expected = make()
     size = 6 if name.startswith("super_resolution") else 12
