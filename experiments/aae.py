@@ -95,7 +95,7 @@ class Config(RunConfig):
     """Adam's learning rate for the discriminator"""
     generator_rate: float = above(0, 1e-4)
     """Adam's learning rate for the encoder as generator"""
-    adversarial_b1: float = at_least(0, 0.0)
+    adversarial_b1: float = at_least(0, 0.0, below=1)
     """Adam's decay of the mean gradient, for the discriminator and for the encoder as generator; without momentum they
     circle less"""
     schedule: Schedule = "cosine"
@@ -121,8 +121,6 @@ class Config(RunConfig):
             raise UserError(f"--prior {self.prior} lies in the plane: set --latents 2, not {self.latents}")
         if self.labels and self.prior == "normal":
             raise UserError(f"--labels {self.labels} needs a prior with parts: set --prior mixture or swiss_roll")
-        if self.adversarial_b1 >= 1:
-            raise UserError(f"--adversarial-b1 must be below 1, not {self.adversarial_b1:g}")
         if self.conv and self.hidden != HIDDEN:
             raise UserError("--hidden is about dense layers: leave it or --conv out")
         if self.compare and not self.adversarial:

@@ -48,7 +48,7 @@ class Config(RunConfig):
     """Adam's learning rate for the discriminator"""
     generator_rate: float = above(0, 3e-4)
     """Adam's learning rate for the encoder as generator"""
-    adversarial_b1: float = at_least(0, 0.0)
+    adversarial_b1: float = at_least(0, 0.0, below=1)
     """Adam's decay of the mean gradient, for these two"""
     critic: Critic = "gan"
     """the discriminator's game: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""

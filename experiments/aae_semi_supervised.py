@@ -65,7 +65,7 @@ class Config(RunConfig):
     """Adam's learning rate for the discriminators"""
     generator_rate: float = above(0, 2e-4)
     """Adam's learning rate for the encoder as generator"""
-    adversarial_b1: float = at_least(0, 0.5)
+    adversarial_b1: float = at_least(0, 0.5, below=1)
     """Adam's decay of the mean gradient, for these two"""
     classification_rate: float = above(0, 2e-3)
     """Adam's learning rate for the encoder as classifier"""
@@ -76,11 +76,6 @@ class Config(RunConfig):
     """the game over the classes: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""
     style_critic: Critic = "wgan_gp"
     """the game over the style"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.adversarial_b1 >= 1:
-            raise UserError(f"--adversarial-b1 must be below 1, not {self.adversarial_b1:g}")
 
 
 def main(config: Config) -> None:

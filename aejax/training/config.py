@@ -12,9 +12,9 @@ from aejax.errors import UserError
 OnNonFinite = Literal["stop", "skip"]
 
 
-def at_least(minimum: float, default: Any) -> Any:
-    """A field whose value must not be less than `minimum`."""
-    return dataclasses.field(default=default, metadata={"minimum": minimum})
+def at_least(minimum: float, default: Any, below: float = math.inf) -> Any:
+    """A field whose value must not be less than `minimum`, and less than `below`."""
+    return dataclasses.field(default=default, metadata={"minimum": minimum, "below": below})
 
 
 def above(bound: float, default: Any) -> Any:
@@ -109,6 +109,8 @@ def _check(field: dataclasses.Field, value: Any) -> None:
             continue
         if "minimum" in field.metadata and not number >= field.metadata["minimum"]:
             raise UserError(f"{option} must be at least {field.metadata['minimum']}, not {number}")
+        if "below" in field.metadata and not number < field.metadata["below"]:
+            raise UserError(f"{option} must be below {field.metadata['below']}, not {number:g}")
         if "above" in field.metadata and not (number > field.metadata["above"] and math.isfinite(number)):
             raise UserError(f"{option} must be a finite number above {field.metadata['above']}, not {number}")
 
