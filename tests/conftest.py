@@ -24,13 +24,6 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 jax.devices()  # from here on no test can change their number, as training.devices.make_mesh would
 
-LONGEST = {f"test_{name}.py" for name in ("soak", "processes", "kills", "adversarial", "debugging", "aae", "vae")}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, or a worker would begin one of them when the others have nothing left to do."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
