@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,11 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
+from aejax.batching import inputs, put, rows_of
 from aejax.errors import UserError
 
 Order = Any
 Tree = Any
-Pixels = TypeVar("Pixels", Array, np.ndarray)
 
 
 class Block(NamedTuple):
@@ -118,11 +118,6 @@ def device_feed(images: Tree, batch_size: int, mesh: Mesh) -> DeviceFeed:
     return DeviceFeed(put(images, NamedSharding(mesh, PartitionSpec())), batch_size, mesh)
 
 
-def put(tree: Tree, sharding: NamedSharding) -> Tree:
-    """Arrays that every process has, whole, onto the devices of all: each moves what belongs on its own."""
-    return jax.tree.map(lambda a: jax.make_array_from_process_local_data(sharding, a, a.shape), tree)
-
-
 def check_batch(images: Tree, batch_size: int, mesh: Mesh) -> None:
     """UserError if there are fewer images than a batch holds, or the devices do not divide the batch."""
     if batch_size > rows_of(images):
@@ -138,18 +133,3 @@ def shuffled(root: Array, epoch: int | Array, rows: int, batch_size: int) -> Arr
     steps = rows // batch_size
     permutation = jax.random.permutation(rng.stream(root, "shuffle", epoch), rows)
     return permutation[: steps * batch_size].reshape(steps, batch_size)
-
-
-def inputs(tree: Tree) -> Tree:
-    """What a method gets to see of stored arrays: uint8 ones as floats in [0, 1], others as they are."""
-    return jax.tree.map(lambda array: as_float(array) if array.dtype == np.uint8 else array, tree)
-
-
-def rows_of(tree: Tree) -> int:
-    """How many rows the tree's arrays have."""
-    return len(jax.tree.leaves(tree)[0])
-
-
-def as_float(images: Pixels) -> Pixels:
-    """uint8 in 0 ... 255 -> float32 in [0, 1], by numpy or JAX as the argument is."""
-    return images.astype(np.float32) / np.float32(255)

@@ -23,7 +23,8 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
-from aejax.data.feeds import Block, Feed, Tree, check_batch, inputs, shuffled
+from aejax.batching import inputs
+from aejax.data.feeds import Block, Feed, Tree, check_batch, shuffled
 
 grain = lazy_loader.load("grain", suppress_warning=True)  # only runs that stream pay for it
 

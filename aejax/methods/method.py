@@ -1,10 +1,11 @@
-"""What is learnt and how: a method is three pure functions over a pytree state.
+"""Methods: how a model is learnt, as three pure functions over a pytree state.
 
-`one_optimizer` makes a method of a per-example loss and an optax optimiser. A method with several optimisers or phases
-supplies its own three functions; the training loop makes no difference between them.
+`one_optimizer` makes a method of a loss per example and an optax optimiser, `several_optimizers` of several phases, each
+with its own loss, parameters and optimiser. `with_ema` wraps any method. A method may also supply its own three
+functions; the training loop makes no difference between them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,119 +15,221 @@ from jax import Array
 
 Params = Any
 State = Any
+Batch = Any
 Metrics = dict[str, Array]
-Loss = Callable[..., tuple[Array, Metrics]]
+Loss = Callable[[Params, Batch, Array, Array], tuple[Array, Metrics]]
+"""(params, batch, key, step) -> (loss per example (batch,), further metrics per example)."""
 
 
 class Method(NamedTuple):
-    """Images are float32 (batch, height, width, channels) in [0, 1], or, for a method that says so, a tree with them.
+    """Three pure functions. A batch is float32 images (batch, height, width, channels) in [0, 1], or a tree with them.
 
     `key` is this call's own.
 
     Attributes:
-      init: (key, images) -> state. Uses the images' shape only.
-      step: (state, images, key) -> (state, metrics): one update; metrics are scalars, means over the batch. A step with
+      init: (key, batch) -> state. Uses the batch's shapes alone. The state has the field `params`, a model's params.
+      step: (state, batch, key) -> (state, metrics): one update; metrics are scalars, means over the batch. A step with
         a metric that is not finite ends training or, on request, is left out: report the norms of gradients.
-      evaluate: (state, images, key) -> metrics, one value per example each: (batch,).
+      evaluate: (state, batch, key) -> metrics, one value per example each: (batch,).
     """
 
-    init: Callable[[Array, Any], State]
-    step: Callable[[State, Any, Array], tuple[State, Metrics]]
-    evaluate: Callable[[State, Any, Array], Metrics]
+    init: Callable[[Array, Batch], State]
+    step: Callable[[State, Batch, Array], tuple[State, Metrics]]
+    evaluate: Callable[[State, Batch, Array], Metrics]
 
 
 class TrainState(NamedTuple):
-    """The state of a method with one optimiser, after `step` updates: int32 ()."""
+    """The state of a method with one optimiser or several.
+
+    Attributes:
+      params: all parameters.
+      opt_state: the optimiser's state; with several, each phase's own by its name.
+      step: the number of updates so far, int32 ().
+      statistics: what no gradient moves, such as running averages; () where there is nothing.
+    """
 
     params: Params
-    opt_state: optax.OptState
+    opt_state: Any
     step: Array
+    statistics: Any = ()
+
+
+class Phase(NamedTuple):
+    """One part of a step: some of the parameters follow the gradient of a loss, all others stay.
+
+    Attributes:
+      name: of the phase.
+      loss: what the phase minimises, averaged over the batch.
+      parts: the keys of params that move.
+      optimizer: of this phase, over {key: params[key]}.
+    """
+
+    name: str
+    loss: Loss
+    parts: tuple[str, ...]
+    optimizer: optax.GradientTransformation
+
+
+class Statistics(NamedTuple):
+    """State that is not learnt by gradient.
+
+    Attributes:
+      init: (key, params, batch) -> statistics.
+      update: (params, statistics, batch, key, step) -> (params, statistics, metrics per example), after the phases. It
+        may set params that no phase moves, such as a codebook.
+    """
+
+    init: Callable[[Array, Params, Batch], Any]
+    update: Callable[[Params, Any, Batch, Array, Array], tuple[Params, Any, Metrics]]
 
 
 def one_optimizer(
-    init_params: Callable[[Array, Array], Params],
+    init_params: Callable[[Array, Batch], Params],
     loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     evaluate: Loss | None = None,
-    weight: optax.Schedule | None = None,
 ) -> Method:
-    """A method that follows the gradient of a loss, averaged over the batch.
+    """Makes a method that follows the gradient of a loss, averaged over the batch.
 
     Args:
-      init_params: (key, images) -> params.
-      loss: (params, images, key) -> (loss per example (batch,), further metrics per example).
+      init_params: (key, batch) -> params.
+      loss: (params, batch, key, step) -> (loss per example (batch,), further metrics per example).
       optimizer: any optax transformation.
-      evaluate: the loss to evaluate with, (params, images, key), where it differs from the one to train on.
-      weight: a function of the step, from 0, whose value `loss` takes as a fourth argument; with it, give `evaluate`.
+      evaluate: the loss to evaluate with, where it differs from the one to train on.
 
     Returns:
       A method whose metrics are the loss's own, "loss" and, in training, "gradient_norm".
+
+    >>> method = one_optimizer(network.init, lambda params, images, key, step: (..., {}), optax.adam(1e-3))
     """
 
-    def init(key: Array, images: Array) -> TrainState:
-        params = init_params(key, images)
+    def init(key: Array, batch: Batch) -> TrainState:
+        params = init_params(key, batch)
         return TrainState(params, optimizer.init(params), jnp.int32(0))
 
-    def mean_loss(params: Params, *arguments: Array) -> tuple[Array, Metrics]:
-        values, metrics = loss(params, *arguments)
+    def mean_loss(params: Params, batch: Batch, key: Array, step: Array) -> tuple[Array, Metrics]:
+        values, metrics = loss(params, batch, key, step)
         return values.mean(), {"loss": values, **metrics}
 
-    def step(state: TrainState, images: Array, key: Array) -> tuple[TrainState, Metrics]:
-        weights = () if weight is None else (jnp.asarray(weight(state.step)),)
-        gradients, metrics = jax.grad(mean_loss, has_aux=True)(state.params, images, key, *weights)
+    def step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
+        gradients, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, state.step)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         means = {name: jnp.mean(values) for name, values in metrics.items()}
         means["gradient_norm"] = optax.tree.norm(gradients)
         return TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), means
 
-    def evaluate_examples(state: TrainState, images: Array, key: Array) -> Metrics:
-        values, metrics = (evaluate or loss)(state.params, images, key)
-        return {"loss": values, **metrics}
-
-    return Method(init, step, evaluate_examples)
+    return Method(init, step, _evaluation(evaluate or loss))
 
 
-def clipped(optimizer: optax.GradientTransformation, norm: float | None) -> optax.GradientTransformation:
-    """The optimizer, given gradients whose global norm is at most `norm` (Pascanu et al. 2013); None: as they are."""
-    return optimizer if norm is None else optax.chain(optax.clip_by_global_norm(norm), optimizer)
-
-
-def update(
-    phase: str,
-    loss: Callable[[Params], tuple[Array, Metrics]],
-    names: tuple[str, ...],
-    optimizer: optax.GradientTransformation,
-    params: Params,
-    opt_state: optax.OptState,
-) -> tuple[Params, optax.OptState, Metrics]:
-    """One phase of a step: the named parts of params follow the gradient of the mean loss, all others stay.
+def several_optimizers(
+    init_params: Callable[[Array, Batch], Params],
+    phases: Sequence[Phase],
+    evaluate: Loss,
+    *,
+    statistics: Statistics | None = None,
+) -> Method:
+    """Makes a method whose step is a sequence of phases; each sees the parameters that the one before has left.
 
     Args:
-      phase: its name.
-      loss: params -> (loss per example (batch,), further metrics per example).
-      names: of the parts, keys of params.
-      optimizer: of this phase, over {name: params[name]}.
-      params: of all parts.
-      opt_state: of the optimizer.
+      init_params: (key, batch) -> params, a dictionary whose keys the phases name.
+      phases: in their order. All get the step's own key; each folds in names of its own.
+      evaluate: the loss to evaluate with.
+      statistics: state that no gradient moves.
 
     Returns:
-      Params, the optimizer's new state, and the means of the metrics with phase + "_gradient_norm", which is NaN where
-      the loss is not finite.
+      A method whose metrics are the losses' own and, in training, each phase's name + "_gradient_norm".
     """
 
+    def init(key: Array, batch: Batch) -> TrainState:
+        params = init_params(key, batch)
+        opt_states = {phase.name: phase.optimizer.init(select(params, phase.parts)) for phase in phases}
+        extra = () if statistics is None else statistics.init(key, params, batch)
+        return TrainState(params, opt_states, jnp.int32(0), extra)
+
+    def step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
+        params, opt_states, metrics = state.params, {}, {}
+        for phase in phases:
+            opt_state = state.opt_state[phase.name]
+            params, opt_states[phase.name], means = _update(phase, params, opt_state, batch, key, state.step)
+            metrics |= means
+        extra = state.statistics
+        if statistics is not None:
+            params, extra, values = statistics.update(params, extra, batch, key, state.step)
+            metrics |= {name: jnp.mean(value) for name, value in values.items()}
+        return TrainState(params, opt_states, state.step + 1, extra), metrics
+
+    return Method(init, step, _evaluation(evaluate))
+
+
+class EmaState(NamedTuple):
+    """The state of a method `with_ema`.
+
+    Attributes:
+      params: the average, which evaluation, figures and export use.
+      inner: the method's own state, which training goes on from.
+      step: the number of updates so far, int32 ().
+    """
+
+    params: Params
+    inner: State
+    step: Array
+
+
+def with_ema(method: Method, decay: float) -> Method:
+    """Wraps a method so that it is evaluated at an exponential moving average of its params.
+
+    Polyak and Juditsky (1992), in the exponential form of Kingma and Ba (2014, arXiv:1412.6980), section 7.2. At the
+    beginning the decay is (1 + step) / (10 + step), as long as that is smaller.
+
+    Args:
+      method: any method whose state is a named tuple with the field `params`.
+      decay: in [0, 1); 0 returns the method itself.
+    """
+    if not decay:
+        return method
+
+    def init(key: Array, batch: Batch) -> EmaState:
+        inner = method.init(key, batch)
+        # A copy, as the whole state is donated to the step and no buffer can be donated twice.
+        return EmaState(jax.tree.map(jnp.copy, inner.params), inner, jnp.int32(0))
+
+    def step(state: EmaState, batch: Batch, key: Array) -> tuple[EmaState, Metrics]:
+        inner, metrics = method.step(state.inner, batch, key)
+        rate = 1 - jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+        return EmaState(optax.incremental_update(inner.params, state.params, rate), inner, state.step + 1), metrics
+
+    def evaluate(state: EmaState, batch: Batch, key: Array) -> Metrics:
+        return method.evaluate(state.inner._replace(params=state.params), batch, key)
+
+    return Method(init, step, evaluate)
+
+
+def select(params: Params, parts: tuple[str, ...]) -> Params:
+    """Returns the named parts of params, as an optimiser of these alone sees them."""
+    return {name: params[name] for name in parts}
+
+
+def _evaluation(loss: Loss) -> Callable[[TrainState, Batch, Array], Metrics]:
+    def evaluate(state: TrainState, batch: Batch, key: Array) -> Metrics:
+        values, metrics = loss(state.params, batch, key, state.step)
+        return {"loss": values, **metrics}
+
+    return evaluate
+
+
+def _update(
+    phase: Phase, params: Params, opt_state: optax.OptState, batch: Batch, key: Array, step: Array
+) -> tuple[Params, optax.OptState, Metrics]:
+    """Takes one phase; its gradient norm is NaN where the loss is not finite."""
+
     def mean_loss(own: Params) -> tuple[Array, Metrics]:
-        values, metrics = loss({**params, **own})
+        values, metrics = phase.loss({**params, **own}, batch, key, step)
         return values.mean(), metrics
 
-    own = part(params, names)
+    own = select(params, phase.parts)
     (value, metrics), gradients = jax.value_and_grad(mean_loss, has_aux=True)(own)
-    updates, opt_state = optimizer.update(gradients, opt_state, own)
+    updates, opt_state = phase.optimizer.update(gradients, opt_state, own)
     means = {name: jnp.mean(values) for name, values in metrics.items()}
-    means[f"{phase}_gradient_norm"] = jnp.where(jnp.isfinite(value), optax.tree.norm(gradients), jnp.nan)
+    means[f"{phase.name}_gradient_norm"] = jnp.where(jnp.isfinite(value), optax.tree.norm(gradients), jnp.nan)
     return {**params, **optax.apply_updates(own, updates)}, opt_state, means
-
-
-def part(params: Params, names: tuple[str, ...]) -> Params:
-    """The named parts of params, as an optimizer of these alone sees them."""
-    return {name: params[name] for name in names}

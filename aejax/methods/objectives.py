@@ -1,107 +1,108 @@
-"""Objectives of the variational family: each a function of per-example terms to a loss per example, in nats.
+"""Objectives of the variational family: functions of a batch's `Terms` to one loss per example, in nats.
 
-A new one is a function `Terms -> Array (batch,)`, to be passed to `variational.vae`.
+A new objective is a function `Terms -> Array (batch,)`, to be passed to `variational.vae`. One whose weight changes
+while training reads `terms.step`.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 
 from aejax import losses
 from aejax.divergences import Kernel, maximum_mean_discrepancy
-
-
-class Terms(NamedTuple):
-    """What was computed for a batch of images with `samples` latents for each. Log-densities are in nats.
-
-    Attributes:
-      log_likelihood: log p(x | z), summed over pixels, (batch, samples).
-      log_prior: log p(z), summed over latents, (batch, samples).
-      log_posterior: log q(z | x), summed over latents, (batch, samples).
-      kl: KL(q(z | x) || p(z)) in closed form, of each latent: (batch, latents). Their sum is the posterior's.
-      latents: z, reparameterised: (batch, samples, latents).
-      mean: of q(z | x), (batch, latents).
-      log_variance: of q(z | x), (batch, latents).
-      prior_samples: as many draws from the prior as there are images, (batch, latents).
-      kl_weight: the weight of the KL at this step, ().
-    """
-
-    log_likelihood: Array
-    log_prior: Array
-    log_posterior: Array
-    kl: Array
-    latents: Array
-    mean: Array
-    log_variance: Array
-    prior_samples: Array
-    kl_weight: Array
-
-    def log_weights(self) -> Array:
-        """log p(x, z) / q(z | x), whose mean is the ELBO: (batch, samples)."""
-        return self.log_likelihood + self.log_prior - self.log_posterior
-
+from aejax.models.latent_variable import Terms
 
 Objective = Callable[[Terms], Array]
 
 
-def negative_elbo(terms: Terms) -> Array:
-    """Distortion plus kl_weight times the rate; an upper bound on -log p(x) where the weight is 1.
+Weight = float | optax.Schedule
+"""A number, or a function of the number of updates so far."""
 
-    Kingma and Welling (2014), eq. 10; with another weight the beta-VAE of Higgins et al. (2017), eq. 4.
+
+def negative_elbo(terms: Terms) -> Array:
+    """Computes distortion + rate, an upper bound on -log p(x).
+
+    Kingma and Welling (2013, arXiv:1312.6114), equation 10.
     """
-    return -terms.log_likelihood.mean(axis=1) + terms.kl_weight * terms.kl.sum(axis=1)
+    return -terms.log_likelihood.mean(axis=1) + terms.kl.sum(axis=1)
+
+
+def beta_elbo(beta: Weight) -> Objective:
+    """Returns distortion + beta * rate.
+
+    Higgins et al. (2017), beta-VAE, equation 4; with a schedule from 0 to 1, the annealing of Bowman et al. (2015,
+    arXiv:1511.06349), section 3.1. With beta = 1 it is `negative_elbo`.
+    """
+
+    def objective(terms: Terms) -> Array:
+        return -terms.log_likelihood.mean(axis=1) + _at(beta, terms) * terms.kl.sum(axis=1)
+
+    return objective
 
 
 def negative_iwae(terms: Terms) -> Array:
-    """-log of the mean importance weight, Burda et al. (2016), eq. 8: tighter with more samples, equal in mean to the
-    ELBO with one."""
-    log_w = terms.log_likelihood + terms.kl_weight * (terms.log_prior - terms.log_posterior)
-    return jnp.log(log_w.shape[1]) - jax.nn.logsumexp(log_w, axis=1)
+    """Computes -log of the mean importance weight: tighter with more samples, equal in mean to the ELBO with one.
+
+    Burda et al. (2015, arXiv:1509.00519), equation 8.
+    """
+    return beta_iwae(1.0)(terms)
 
 
-def free_bits(nats: float) -> Objective:
-    """The negative ELBO where a latent whose KL, averaged over the batch, is below `nats` pays that much and no more.
+def beta_iwae(beta: Weight) -> Objective:
+    """Returns the objective of `negative_iwae` with log p(z) - log q(z | x) counted `beta` times."""
 
-    Kingma et al. (2016), eq. 15: such latents feel no pull towards the prior.
+    def objective(terms: Terms) -> Array:
+        log_w = terms.log_likelihood + _at(beta, terms) * (terms.log_prior - terms.log_posterior)
+        return jnp.log(log_w.shape[1]) - jax.nn.logsumexp(log_w, axis=1)
+
+    return objective
+
+
+def free_bits(nats: float, beta: Weight = 1.0) -> Objective:
+    """Returns distortion + beta * rate, where a latent whose KL, averaged over the batch, is below `nats` costs `nats`.
+
+    Kingma et al. (2016, arXiv:1606.04934), equation 15: such latents feel no pull towards the prior.
     """
 
     def objective(terms: Terms) -> Array:
         pays = terms.kl.mean(axis=0) > nats
         kl = jnp.where(pays, terms.kl, nats).sum(axis=1)
-        return -terms.log_likelihood.mean(axis=1) + terms.kl_weight * kl
+        return -terms.log_likelihood.mean(axis=1) + _at(beta, terms) * kl
 
     return objective
 
 
-def info_vae(alpha: float, weight: float, kernel: Kernel) -> Objective:
-    """Zhao et al. (2019), eq. 6: distortion + (1 - alpha) KL + (alpha + weight - 1) MMD(q(z), p(z)).
+def info_vae(alpha: float, weight: float, kernel: Kernel, beta: Weight = 1.0) -> Objective:
+    """Returns distortion + (1 - alpha) beta KL + (alpha + weight - 1) MMD(q(z), p(z)).
 
-    The MMD is the batch's, counted in nats per image. With alpha = 1 it is a WAE-MMD (Tolstikhin et al. 2018) whose
-    penalty has this weight; its encoder is the Gaussian posterior. Batches hold 2 images or more.
+    Zhao et al. (2017, arXiv:1706.02262), equation 6. The MMD is the batch's, counted in nats per image. With alpha = 1
+    it is a WAE-MMD whose penalty has this weight and whose encoder is the Gaussian posterior. Batches hold 2 images or
+    more.
     """
 
     def objective(terms: Terms) -> Array:
         mmd = maximum_mean_discrepancy(terms.latents[:, 0], terms.prior_samples, kernel)
-        kl = terms.kl_weight * terms.kl.sum(axis=1)
+        kl = _at(beta, terms) * terms.kl.sum(axis=1)
         return -terms.log_likelihood.mean(axis=1) + (1 - alpha) * kl + (alpha + weight - 1) * mmd
 
     return objective
 
 
 def wae_mmd(weight: float, kernel: Kernel) -> Objective:
-    """Tolstikhin et al. (2018), algorithm 2: distortion + weight MMD(q(z), p(z))."""
+    """Returns distortion + weight MMD(q(z), p(z)): Tolstikhin et al. (2017, arXiv:1711.01558), algorithm 2."""
     return info_vae(1.0, weight, kernel)
 
 
-def beta_tc(beta: float, dataset_size: int) -> Objective:
-    """beta-TCVAE, Chen et al. (2018), eq. 4: the KL's total correlation counts `beta` times.
+def beta_tc(beta: float, dataset_size: int, kl_weight: Weight = 1.0) -> Objective:
+    """Returns the objective of beta-TCVAE, where the KL's total correlation counts `beta` times.
 
-    KL = index-code mutual information + total correlation + dimension-wise KL, estimated with the first latent of each
-    image by minibatch-weighted sampling (their appendix C.1). With beta = 1 the three sum to log q(z | x) - log p(z).
+    Chen et al. (2018, arXiv:1802.04942), equation 4. KL = index-code mutual information + total correlation +
+    dimension-wise KL, estimated with the first latent of each image by minibatch-weighted sampling (appendix C.1). With
+    beta = 1 the three sum to log q(z | x) - log p(z). The posterior has to be a diagonal Gaussian.
     """
 
     def objective(terms: Terms) -> Array:
@@ -115,11 +116,16 @@ def beta_tc(beta: float, dataset_size: int) -> Objective:
         total_correlation = log_qz - log_product
         dimension_wise = log_product - terms.log_prior[:, 0]
         kl = mutual_information + beta * total_correlation + dimension_wise
-        return -terms.log_likelihood.mean(axis=1) + terms.kl_weight * kl
+        return -terms.log_likelihood.mean(axis=1) + _at(kl_weight, terms) * kl
 
     return objective
 
 
+def _at(weight: Weight, terms: Terms) -> Array | float:
+    """Returns the weight at the terms' step."""
+    return jnp.asarray(weight(terms.step)) if callable(weight) else weight
+
+
 def _log_density(z: Array, mean: Array, log_variance: Array) -> Array:
-    """Of each dimension: (latents,) three times -> (latents,)."""
+    """Computes the log-density of each dimension: (latents,) three times -> (latents,)."""
     return losses.gaussian_log_density(z[:, None], mean[:, None], log_variance[:, None])

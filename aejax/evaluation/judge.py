@@ -1,0 +1,228 @@
+"""One table for any trained model, by what the model has: latents, a prior, a density.
+
+Several models of one configuration that differ in their seed give means and standard deviations. What cannot be
+computed of a dataset, such as an accuracy without labels, is left out, and `reasons` says why before training starts.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from aejax import batching, rng
+from aejax.batching import as_float
+from aejax.evaluation import classifier, image_quality, parzen, pca, prior_match, representation, sample_quality
+from aejax.evaluation.likelihood import active_units, bits_per_dimension
+from aejax.methods.method import Method, State
+from aejax.models.trained import Trained
+from aejax.tables import Table, joined, mean_and_sd, mean_of_examples, over_seeds
+
+CODES, FLOOR = "prior match: codes", "prior match: two prior samples"
+
+
+class Labelled(Protocol):
+    """Images uint8 (n, height, width, channels), with labels (n,), -1 where unknown, or None."""
+
+    @property
+    def images(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray | None: ...
+
+
+class Settings(NamedTuple):
+    """How much to compute.
+
+    Attributes:
+      nll_samples: latents for the importance-sampled likelihood of an image; 0 leaves it out.
+      nll_images: test images, from the first, to estimate it on.
+      judge_samples: whether to train a classifier to judge samples by.
+      parzen_samples: samples for the Parzen-window estimate; 0 leaves it out.
+      pca: whether to set PCA with the same number of components next to the reconstructions.
+    """
+
+    nll_samples: int = 5000
+    nll_images: int = 1000
+    judge_samples: bool = True
+    parzen_samples: int = 0
+    pca: bool = True
+
+
+def of_splits(method: Method, states: Sequence[State], splits: Mapping[str, Any], mesh: Mesh) -> Table:
+    """Averages the method's own metrics over each split: trees of arrays as a feed takes them, by name."""
+    evaluate = batching.over_images(method.evaluate, mesh)
+    return {
+        name: over_seeds([mean_of_examples(evaluate(state, images)) for state in states])
+        for name, images in splits.items()
+    }
+
+
+def judge(
+    trained: Sequence[Trained],
+    train: Labelled,
+    test: Labelled,
+    *,
+    held_out: Labelled | None = None,
+    original: tuple[Labelled, Labelled] | None = None,
+    settings: Settings | None = None,
+) -> Table:
+    """Judges a model, or one per seed, on the test images.
+
+    Args:
+      trained: models of one configuration, one per seed.
+      train: what they learnt from; PCA, probes and the classifier are fitted on it.
+      test: what is reported.
+      held_out: chooses the bandwidth of the Parzen windows; None: `train` does.
+      original: train and test images before any binarisation, which samples are compared with; None: as they are.
+      settings: how much to compute.
+
+    Returns:
+      The rows "test" (reconstruction, likelihood, representation), "test: PCA, k components", "samples" next to
+      "training images" (their floor), and `CODES` next to `FLOOR`, each where the model has it.
+    """
+    settings = settings or Settings()
+    stages = {
+        "reconstructions": lambda: _reconstructions(trained, train, test, settings),
+        "likelihood": lambda: _likelihood(trained, test, settings),
+        "representation": lambda: _representation(trained, train, test),
+        "prior match": lambda: _prior_match(trained, test),
+        "Parzen windows": lambda: _parzen(trained, held_out or train, test, settings),
+        "samples": lambda: _samples(trained, *(original or (train, test)), settings),
+    }
+    return joined(*(stage() for stage in _shown(stages)))
+
+
+def reasons(image_shape: tuple[int, ...], train_labels: np.ndarray | None) -> list[str]:
+    """Says in one line each what `judge` leaves out for images (height, width, channels) and training labels."""
+    found = []
+    if min(image_shape[:2]) < image_quality.SMALLEST:
+        found.append(f"SSIM is left out: it needs images of {image_quality.SMALLEST} x {image_quality.SMALLEST}")
+    if not _has_classes(train_labels):
+        found.append("nearest neighbours, linear probe and the quality of samples are left out: they need labels")
+    elif min(image_shape[:2]) < classifier.SMALLEST:
+        found.append(f"samples are not judged: it needs images of {classifier.SMALLEST} x {classifier.SMALLEST}")
+    return found
+
+
+def quality(pictures: np.ndarray, images: np.ndarray) -> dict[str, float]:
+    """Averages MSE, PSNR (dB) and, where images are large enough, SSIM over pairs of pictures and uint8 images."""
+    return mean_of_examples(image_quality.summary_in_blocks(pictures, images))
+
+
+def _shown(stages: Mapping[str, Callable[[], Table]]) -> Iterator[Callable[[], Table]]:
+    """Yields the stages with a progress bar that names the one at work."""
+    with tqdm(total=len(stages), unit="stage", leave=False, desc="evaluation") as bar:
+        for name, stage in stages.items():
+            bar.set_description(f"evaluation: {name}")
+            yield stage
+            bar.update()
+
+
+def _reconstructions(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
+    """Rows of the reconstructions' quality, next to PCA's with as many components as the model has latents."""
+    rows = {"test": over_seeds([quality(one.reconstruct(test.images), test.images) for one in trained])}
+    components = trained[0].latents
+    if settings.pca and 0 < components < min(len(train.images), np.prod(test.images.shape[1:])):
+        linear = pca.fit(train.images, components)
+        rows[f"test: PCA, {components} components"] = quality(linear.reconstruct(test.images), test.images)
+    return rows
+
+
+def _likelihood(trained: Sequence[Trained], test: Labelled, settings: Settings) -> Table:
+    if not settings.nll_samples or not trained[0].has_density:
+        return {}
+    images = test.images[: settings.nll_images]
+    nll = -np.array([one.log_likelihood(images, settings.nll_samples).mean(dtype=np.float64) for one in trained])
+    name = f"nll ({settings.nll_samples} latents, {len(images)} images)"
+    figures = {name: nll}
+    if getattr(trained[0].model.likelihood, "discrete", False):
+        figures["bits_per_dimension"] = np.asarray(bits_per_dimension(nll, int(np.prod(images.shape[1:]))))
+    return {"test": mean_and_sd(figures)}
+
+
+def _representation(trained: Sequence[Trained], train: Labelled, test: Labelled) -> Table:
+    if not trained[0].has_latents:
+        return {}
+    return {"test": over_seeds([_of_codes(one, train, test) for one in trained])}
+
+
+def _of_codes(one: Trained, train: Labelled, test: Labelled) -> dict[str, float]:
+    codes = _flat(one.encode(test.images))
+    row = {"active_units": float(active_units(codes))}
+    if _has_classes(train.labels) and test.labels is not None:
+        known = _flat(one.encode(train.images)), train.labels, codes, test.labels
+        row |= {
+            "knn": representation.knn_accuracy(*known),
+            "linear_probe": representation.linear_probe_accuracy(*known),
+        }
+    return row
+
+
+def _prior_match(trained: Sequence[Trained], test: Labelled) -> Table:
+    if not trained[0].has_prior:
+        return {}
+    pairs = [_match(one, test) for one in trained]
+    return {name: over_seeds([pair[name] for pair in pairs]) for name in (CODES, FLOOR)}
+
+
+def _match(one: Trained, test: Labelled) -> Table:
+    """Rows of the distances from prior samples of the codes, and of other prior samples: the floor."""
+    key = rng.stream(rng.root_key(one.seed), "prior match")
+    n, prior = len(test.images), one.model.prior
+    draw = jax.jit(prior.sample, static_argnums=2)
+    samples, others = (np.asarray(draw(one.params, rng.stream(key, name), n)) for name in ("samples", "floor"))
+    rows = {}
+    for name, points in {CODES: one.sample_posterior(test.images), FLOOR: others}.items():
+        moments = prior_match.moments(points)
+        rows[name] = prior_match.distances(rng.stream(key, "distances"), points, samples) | {
+            "absolute_mean": float(np.abs(moments["mean"]).mean()),  # signed means would cancel
+            "std": float(moments["std"].mean()),
+            "kurtosis": float(moments["kurtosis"].mean()),
+        }
+    return rows
+
+
+def _parzen(trained: Sequence[Trained], held_out: Labelled, test: Labelled, settings: Settings) -> Table:
+    if not settings.parzen_samples or not trained[0].has_prior:
+        return {}
+    rows = []
+    for one in trained:
+        samples = one.generate(settings.parzen_samples, "parzen")
+        bandwidth = parzen.choose_bandwidth(samples, as_float(held_out.images[: parzen.VALIDATION]))
+        values = parzen.log_likelihood(samples, as_float(test.images), bandwidth)
+        mean, error = parzen.mean_and_standard_error(values)
+        rows.append({"parzen": mean, "parzen_standard_error": error, "parzen_bandwidth": bandwidth})
+    return {"test": over_seeds(rows)}
+
+
+def _samples(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
+    """Rows of samples and, as the floor, of as many training images, both compared with the test images."""
+    possible = _has_classes(train.labels) and min(test.images.shape[1:3]) >= classifier.SMALLEST
+    if not (settings.judge_samples and possible and trained[0].has_prior):
+        return {}
+    labels = np.asarray(train.labels)
+    reader = classifier.train(
+        rng.stream(rng.root_key(0), "classifier"), train.images, labels, classes=int(labels.max()) + 1
+    )
+    count = len(test.images)
+    features = reader.features(as_float(test.images))
+
+    def figures(pictures: np.ndarray) -> dict[str, float]:
+        distance = sample_quality.frechet_distance(features, reader.features(pictures))
+        return {"frechet": distance, **sample_quality.class_balance(reader.logits(pictures))}
+
+    return {
+        "training images": figures(as_float(train.images[:count])),
+        "samples": over_seeds([figures(one.generate(count)) for one in trained]),
+    }
+
+
+def _has_classes(labels: np.ndarray | None) -> bool:
+    return labels is not None and len(np.unique(labels[labels >= 0])) > 1
+
+
+def _flat(codes: np.ndarray) -> np.ndarray:
+    return codes.reshape(len(codes), -1)

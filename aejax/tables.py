@@ -1,0 +1,69 @@
+"""Tables of figures: means and standard deviations over examples and seeds, as text and as Markdown."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+Table = dict[str, dict[str, float]]
+"""Figures by row and column; the sample standard deviation of column "x" over seeds is the column "x_sd"."""
+
+
+def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Averages metrics given one value per example."""
+    return {name: float(np.mean(v, dtype=np.float64)) for name, v in values.items()}
+
+
+def mean_and_sd(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Averages scalars (), or one per seed (seeds,), by name; of several seeds also the sample sd, by name + "_sd"."""
+    result = {}
+    for name, value in values.items():
+        per_seed = np.atleast_1d(np.asarray(value, np.float64))
+        result[name] = float(per_seed.mean())
+        if len(per_seed) > 1:
+            result[f"{name}_sd"] = float(per_seed.std(ddof=1))
+    return result
+
+
+def over_seeds(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Averages one row of figures per seed, as `mean_and_sd` does."""
+    return mean_and_sd({name: np.array([row[name] for row in rows]) for name in rows[0]})
+
+
+def joined(*tables: Table) -> Table:
+    """Puts tables together; rows of one name become one row."""
+    result: Table = {}
+    for table in tables:
+        for row, figures in table.items():
+            result[row] = result.get(row, {}) | figures
+    return result
+
+
+def markdown(table: Mapping[str, Mapping[str, str]], corner: str = "") -> str:
+    """Formats rows of named cells as a Markdown table, aligned so that it also reads well on a terminal."""
+    columns = list(dict.fromkeys(name for row in table.values() for name in row))
+    lines = [[corner, *columns], *([name, *(row.get(c, "") for c in columns)] for name, row in table.items())]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
+    rule = ["-" * width for width in widths]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in [lines[0], rule, *lines[1:]]
+    )
+
+
+def cells(row: Mapping[str, float]) -> dict[str, str]:
+    """Formats figures as text; where "name_sd" stands next to "name", the two become one cell "mean ± sd"."""
+    return {
+        name: plus_minus(value, row[f"{name}_sd"]) if f"{name}_sd" in row else decimal(value)
+        for name, value in row.items()
+        if not (name.endswith("_sd") and name.removesuffix("_sd") in row)
+    }
+
+
+def plus_minus(mean: float, sd: float) -> str:
+    """Formats "mean ± sd", or the mean alone where the sd is no more than rounding."""
+    return decimal(mean) if sd < 1e-9 * abs(mean) else f"{decimal(mean)} ± {sd:.2g}"
+
+
+def decimal(value: float) -> str:
+    """Formats a number with four significant digits."""
+    return f"{value:#.4g}".rstrip(".")
