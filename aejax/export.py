@@ -21,7 +21,7 @@ from aejax.errors import UserError
 from aejax.methods import adversarial, semi_supervised, variational
 from aejax.methods.method import Params
 from aejax.nn.convolutional import ConvAutoencoder
-from aejax.nn.dense import Autoencoder
+from aejax.nn.heads import Autoencoder
 from aejax.nn.layers import with_lowering
 from aejax.pixels import Pixels
 

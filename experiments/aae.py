@@ -40,15 +40,9 @@ from aejax.methods.adversarial import AdversarialState, Labelled, Model, Optimiz
 from aejax.methods.games import Critic, Game
 from aejax.methods.method import clipped
 from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
-from aejax.nn.dense import (
-    MLP,
-    DenseDecoder,
-    GaussianEncoder,
-    LatentDecoder,
-    LatentEncoder,
-    UniversalEncoder,
-)
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.heads import GaussianEncoder, LatentDecoder, LatentEncoder, UniversalEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.priors import Prior
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh

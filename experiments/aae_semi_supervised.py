@@ -25,8 +25,9 @@ from aejax.methods import games, semi_supervised
 from aejax.methods.games import Critic
 from aejax.methods.method import clipped
 from aejax.methods.semi_supervised import Examples, Model, Optimizers, SemiSupervisedState
-from aejax.nn.dense import MLP, DenseDecoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.heads import LatentEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh

@@ -14,7 +14,7 @@ from aejax import rng
 from aejax.methods import variational
 from aejax.methods.method import TrainState, clipped
 from aejax.methods.variational import Model
-from aejax.nn.dense import GaussianEncoder
+from aejax.nn.heads import GaussianEncoder
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least
 from aejax.training.devices import make_mesh

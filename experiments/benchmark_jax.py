@@ -18,9 +18,10 @@ from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
 from aejax.methods.variational import Model
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.heads import GaussianEncoder, LatentEncoder
 from aejax.nn.layers import Lowering
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.pixels import SQUARED_ERROR_OF_SIGMOID
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, start

@@ -16,7 +16,8 @@ from aejax.data.feeds import as_float, device_feed
 from aejax.evaluation.likelihood import importance_sampled_nll
 from aejax.methods.method import TrainState
 from aejax.methods.variational import Model, sample_terms, vae
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
+from aejax.nn.heads import GaussianEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.pixels import BERNOULLI, SQUARED_ERROR_OF_SIGMOID, Pixels
 from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh

@@ -13,7 +13,7 @@ import optax
 from aejax import cli
 from aejax.methods.variational import Model
 from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
-from aejax.nn.dense import GaussianEncoder, LatentDecoder
+from aejax.nn.heads import GaussianEncoder, LatentDecoder
 from aejax.nn.layers import Lowering
 from aejax.training.config import plain_name, with_defaults
 from aejax.training.splits import load_splits

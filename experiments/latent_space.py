@@ -25,7 +25,7 @@ from aejax.evaluation.classifier import Classifier
 from aejax.methods import reconstruction, variational
 from aejax.methods.method import Method, TrainState, clipped
 from aejax.nn.convolutional import ConvEncoder, check_image_size
-from aejax.nn.dense import Autoencoder, LatentEncoder
+from aejax.nn.heads import Autoencoder, LatentEncoder
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh

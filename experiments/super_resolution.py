@@ -20,7 +20,7 @@ from aejax.data.feeds import as_float, check_batch
 from aejax.errors import UserError
 from aejax.evaluation import baselines
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
-from aejax.nn.restoration import EDSR
+from aejax.nn.edsr import EDSR
 from aejax.pixels import BERNOULLI, GAUSSIAN
 from aejax.training.config import RunConfig, at_least, plain_name, with_defaults
 from aejax.training.devices import make_mesh

@@ -18,7 +18,8 @@ import optax
 from aejax import cli, pixels
 from aejax.errors import UserError
 from aejax.methods.variational import Model
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
+from aejax.nn.heads import GaussianEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.pixels import Pixels
 from aejax.training.config import plain_name, with_defaults
 from aejax.training.splits import load_splits

@@ -12,7 +12,7 @@ from aejax.evaluation.likelihood import active_units, importance_sampled_nll
 from aejax.methods import variational
 from aejax.methods.method import Method, TrainState
 from aejax.methods.variational import Model
-from aejax.nn.dense import DenseDecoder
+from aejax.nn.mlp import DenseDecoder
 from aejax.training.batches import drawn
 from aejax.training.devices import make_mesh
 from aejax.training.report import Table

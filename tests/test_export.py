@@ -20,8 +20,9 @@ from aejax.errors import UserError
 from aejax.export import Functions, exported, of_aae, of_network, of_semi_supervised, of_vae, write
 from aejax.methods import adversarial, semi_supervised, variational
 from aejax.nn.convolutional import ConvAutoencoder
-from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.heads import Autoencoder, GaussianEncoder, LatentEncoder, UniversalEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 
 Call = Callable[..., dict[str, Any]]
 SHAPE = (12, 12, 1)

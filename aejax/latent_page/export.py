@@ -10,7 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from aejax.nn.convolutional import ConvDecoder
-from aejax.nn.dense import DenseDecoder, LatentDecoder
+from aejax.nn.heads import LatentDecoder
+from aejax.nn.mlp import DenseDecoder
 
 Layer = dict[str, Any]
 

@@ -33,6 +33,23 @@ def from_batch_minor(x: Array) -> Array:
     return x.transpose(3, 1, 2, 0)
 
 
+def pixel_shuffle(x: Array, factor: int) -> Array:
+    """Depth to space: (C * factor**2, H, W, batch) -> (C, H * factor, W * factor, batch).
+
+    Input channel (c * factor + i) * factor + j holds pixel (i, j) of each block of output channel c, as in ESPCN.
+    """
+    c, h, w, b = x.shape
+    x = x.reshape(-1, factor, factor, h, w, b).transpose(0, 3, 1, 4, 2, 5)
+    return x.reshape(c // factor**2, h * factor, w * factor, b)
+
+
+def pixel_unshuffle(x: Array, factor: int) -> Array:
+    """Space to depth, `pixel_shuffle` undone: (C, H, W, batch) -> (C * factor**2, H / factor, W / factor, batch)."""
+    c, h, w, b = x.shape
+    x = x.reshape(c, h // factor, factor, w // factor, factor, b).transpose(0, 2, 4, 1, 3, 5)
+    return x.reshape(c * factor**2, h // factor, w // factor, b)
+
+
 def with_lowering(network: Network, lowering: Lowering) -> Network:
     """The network with this lowering in all its layers; its params stay what they are."""
     fields = {name: getattr(network, name) for name in network.__dataclass_fields__ if name not in ("parent", "name")}

@@ -17,7 +17,8 @@ from aejax.data.datasets import Dataset
 from aejax.errors import UserError
 from aejax.methods import variational as vae
 from aejax.methods.adversarial import Labelled
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
+from aejax.nn.heads import GaussianEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.training.devices import make_mesh
 from experiments import aae, aae_vae
 from experiments.aae import Config

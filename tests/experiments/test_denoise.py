@@ -12,7 +12,7 @@ from aejax.data.feeds import as_float
 from aejax.errors import UserError
 from aejax.evaluation import image_quality
 from aejax.nn.convolutional import ConvAutoencoder
-from aejax.nn.restoration import UNet
+from aejax.nn.unet import UNet
 from aejax.training.config import identity, with_defaults
 from experiments import denoise
 from experiments.denoise import Config

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from aejax.errors import UserError
-from aejax.nn.restoration import EDSR
+from aejax.nn.edsr import EDSR
 from aejax.training.config import identity
 from experiments import super_resolution
 from experiments.super_resolution import Config

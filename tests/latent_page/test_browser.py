@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from aejax import latent_page
-from aejax.nn.dense import DenseDecoder
+from aejax.nn.mlp import DenseDecoder
 from tests.latent_page.test_page import DECODERS, inputs
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

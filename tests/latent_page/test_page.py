@@ -18,7 +18,8 @@ import pytest
 from aejax import latent_page
 from aejax.latent_page.export import layer_list
 from aejax.nn.convolutional import ConvDecoder
-from aejax.nn.dense import DenseDecoder, LatentDecoder
+from aejax.nn.heads import LatentDecoder
+from aejax.nn.mlp import DenseDecoder
 
 DECODERS = {
     "dense": DenseDecoder((5, 7), (3, 4, 1)),

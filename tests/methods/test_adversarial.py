@@ -15,8 +15,9 @@ from aejax.methods import adversarial
 from aejax.methods.adversarial import Labelled, Model, Optimizers, aae
 from aejax.methods.games import Game, gan, wgan_gp
 from aejax.methods.method import Method
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.heads import GaussianEncoder, LatentEncoder, UniversalEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 
 IMAGE = (2, 2, 1)
 KEY = jax.random.key(0)

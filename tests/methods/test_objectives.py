@@ -28,7 +28,8 @@ from aejax.methods.objectives import (
     wae_mmd,
 )
 from aejax.methods.variational import Model, sample_terms
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
+from aejax.nn.heads import GaussianEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.pixels import gaussian
 from tests.methods.linear_gaussian import evidence, exact_params, gap, linear_model, random_images, random_params
 

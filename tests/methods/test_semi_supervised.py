@@ -12,8 +12,9 @@ from jax import Array
 from aejax.methods import semi_supervised
 from aejax.methods.games import wgan_gp
 from aejax.methods.semi_supervised import Examples, Model, Optimizers, aae
-from aejax.nn.dense import MLP, DenseDecoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.heads import LatentEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 
 IMAGE = (2, 2, 1)
 KEY = jax.random.key(0)

@@ -13,7 +13,8 @@ from aejax.divergences import inverse_multiquadratic
 from aejax.methods import objectives
 from aejax.methods.method import Params, TrainState
 from aejax.methods.variational import Model, encode, generate, reconstruct, sample_terms
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
+from aejax.nn.heads import GaussianEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from tests.methods.linear_gaussian import (
     IMAGE,
     STD,

@@ -16,7 +16,8 @@ from aejax.divergences import inverse_multiquadratic
 from aejax.methods import objectives
 from aejax.methods.method import Method, Params, TrainState
 from aejax.methods.variational import Model, doubly_reparameterized, sample_terms, vae
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
+from aejax.nn.heads import GaussianEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.pixels import BERNOULLI, Pixels, gaussian
 from tests.methods.linear_gaussian import IMAGE, STD, evidence, gap, linear_model, random_images, random_params
 

@@ -19,8 +19,9 @@ from aejax.data.feeds import device_feed
 from aejax.errors import UserError
 from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
-from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.heads import Autoencoder, GaussianEncoder, LatentEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.training import processes
 from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh

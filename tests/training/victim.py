@@ -9,8 +9,9 @@ import optax
 from aejax import priors
 from aejax.methods import adversarial, variational
 from aejax.methods.method import Method
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.heads import GaussianEncoder, LatentEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.training import loop
 from tests.training.test_loop import IMAGES, noisy_autoencoder, train
 

@@ -1,27 +1,11 @@
-"""Fully connected networks, and what joins any network to a vector of latents."""
+"""What joins networks of images to vectors of latents."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-
-Activation = Callable[[Array], Array]
-
-
-class MLP(nn.Module):
-    """Dense layers, an activation after each: (batch, ...), flattened per example, -> (batch, widths[-1])."""
-
-    widths: Sequence[int]
-    activation: Activation = nn.relu
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        x = x.reshape(x.shape[0], -1)
-        for width in self.widths:
-            x = self.activation(nn.Dense(width)(x))
-        return x
 
 
 class LatentEncoder(nn.Module):
@@ -70,19 +54,6 @@ class UniversalEncoder(nn.Module):
     def __call__(self, images: Array, noise: Array) -> Array:
         x = jnp.concatenate([_flat(self.trunk(images)), noise], axis=1)
         return nn.Dense(self.latents, name="head")(nn.relu(nn.Dense(self.width, name="mix")(x)))
-
-
-class DenseDecoder(nn.Module):
-    """Latents to outputs such as logits: (batch, latents) -> (batch, *image_shape), by dense layers of these widths."""
-
-    widths: Sequence[int]
-    image_shape: Sequence[int]
-    activation: Activation = nn.relu
-
-    @nn.compact
-    def __call__(self, latents: Array) -> Array:
-        x = MLP(self.widths, self.activation)(latents)
-        return nn.Dense(math.prod(self.image_shape), name="pixels")(x).reshape(x.shape[0], *self.image_shape)
 
 
 class LatentDecoder(nn.Module):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from jax import Array
 
 from aejax.nn.convolutional import ConvDecoder, ConvEncoder
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder, LatentDecoder, LatentEncoder
+from aejax.nn.heads import GaussianEncoder, LatentDecoder, LatentEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 
 KEY = jax.random.key(0)
 SHAPES = st.lists(st.integers(1, 4), min_size=2, max_size=4).map(tuple)  # the batch first

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from jax import Array
 
-from aejax.nn.layers import from_batch_minor, to_batch_minor
-from aejax.nn.restoration import EDSR, ResidualBlock, UNet, pixel_shuffle, pixel_unshuffle
+from aejax.nn.edsr import EDSR
+from aejax.nn.layers import from_batch_minor, pixel_shuffle, pixel_unshuffle, to_batch_minor
+from aejax.nn.residual import ResidualBlock
+from aejax.nn.unet import UNet
 from tests.nn.test_layers import LOWERINGS, assert_close, random_images
 
 QUICK = {"xla_backend_optimization_level": 0}  # LLVM's optimiser takes most of a compilation and changes no operation

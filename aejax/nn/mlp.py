@@ -1,0 +1,36 @@
+"""Fully connected networks."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+from jax import Array
+
+Activation = Callable[[Array], Array]
+
+
+class MLP(nn.Module):
+    """Dense layers, an activation after each: (batch, ...), flattened per example, -> (batch, widths[-1])."""
+
+    widths: Sequence[int]
+    activation: Activation = nn.relu
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = x.reshape(x.shape[0], -1)
+        for width in self.widths:
+            x = self.activation(nn.Dense(width)(x))
+        return x
+
+
+class DenseDecoder(nn.Module):
+    """Latents to outputs such as logits: (batch, latents) -> (batch, *image_shape), by dense layers of these widths."""
+
+    widths: Sequence[int]
+    image_shape: Sequence[int]
+    activation: Activation = nn.relu
+
+    @nn.compact
+    def __call__(self, latents: Array) -> Array:
+        x = MLP(self.widths, self.activation)(latents)
+        return nn.Dense(math.prod(self.image_shape), name="pixels")(x).reshape(x.shape[0], *self.image_shape)
