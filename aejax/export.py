@@ -4,10 +4,11 @@ A function takes all parameters, as `safetensors.numpy.load_file` returns them, 
 batch, of any size. It returns arrays by name. One artefact runs on each of PLATFORMS.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,12 +19,10 @@ from jax import Array, export
 from safetensors.numpy import save
 
 from aejax.errors import UserError
-from aejax.methods import adversarial, semi_supervised, variational
-from aejax.methods.method import Params
-from aejax.nn.convolutional import ConvAutoencoder
-from aejax.nn.heads import Autoencoder
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.posteriors import Params
+from aejax.models.trained import Trained
 from aejax.nn.layers import with_lowering
-from aejax.pixels import Pixels
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PARAMETERS, MANIFEST = "parameters.safetensors", "export.json"
@@ -38,7 +37,6 @@ MEANINGS = {
 }
 
 Arrays = dict[str, Array]
-Model = TypeVar("Model", variational.Model, adversarial.Model, semi_supervised.Model)
 
 
 class Function(NamedTuple):
@@ -56,62 +54,26 @@ class Function(NamedTuple):
 Functions = dict[str, Function]
 
 
-def of_network(network: nn.Module, pixels: Pixels, params: Params, image_shape: tuple[int, ...]) -> Functions:
-    """The "encoder" and "decoder" of an autoencoder; of any other network of images the whole, a "restorer".
+def of_trained(trained: Trained) -> Functions:
+    """Returns the "encoder" and the "decoder" of a trained model; of one without latents the whole, a "restorer".
 
-    `image_shape` is that of the network's inputs: height, width, channels.
+    An encoder with a Gaussian posterior gives its moments, others give latents, those of classes and style by name.
     """
-    network = with_lowering(network, "portable")
+    model, images = portable(trained.model), {"images": trained.input_shape}
+    if not isinstance(model, LatentVariableModel):
 
-    def applied(params: Params, x: Array, method: Callable[..., Array] | None = None) -> Any:
-        return network.apply(params, x, method=method)
+        def restore(params: Params, images: Array) -> Arrays:
+            return {"images": model.restore(params, images)}
 
-    def encode(params: Params, images: Array) -> Arrays:
-        return {"latents": applied(params, images, lambda network, x: network.encoder(x))}
+        def encode(params: Params, images: Array) -> Arrays:
+            return {"latents": model.encode(params, images)}
 
-    def decode(params: Params, latents: Array) -> Arrays:
-        return {"images": pixels.picture(applied(params, latents, lambda network, x: network.decoder(x)))}
+        if not trained.has_latents:
+            return {"restorer": Function(restore, images)}
+        return _pair(Function(encode, images), model, trained.params)
 
-    def restore(params: Params, images: Array) -> Arrays:
-        return {"images": pixels.picture(applied(params, images))}
-
-    inputs = {"images": image_shape}
-    if isinstance(network, ConvAutoencoder | Autoencoder):
-        return _pair(Function(encode, inputs), decode, params)
-    return {"restorer": Function(restore, inputs)}
-
-
-def of_vae(model: variational.Model, params: Params, image_shape: tuple[int, ...]) -> Functions:
-    """The "encoder", to the moments of the posterior, and the "decoder"."""
-    model = _portable(model)
-
-    def encode(params: Params, images: Array) -> Arrays:
-        return _moments(model.posterior(params, images))
-
-    return _pair(Function(encode, {"images": image_shape}), _decode(model), params)
-
-
-def of_aae(model: adversarial.Model, params: Params, image_shape: tuple[int, ...]) -> Functions:
-    """The "encoder", to codes or the moments of their posterior, and the "decoder"."""
-    model = _portable(model)
-    noise = {"noise": (model.noise,)} if model.kind == "universal" else {}
-
-    def encode(params: Params, *inputs: Array) -> Arrays:
-        codes: Any = model.encoder.apply(params["encoder"], *inputs)
-        return _moments(codes) if model.kind == "gaussian" else {"latents": codes}
-
-    return _pair(Function(encode, {"images": image_shape, **noise}), _decode(model), params)
-
-
-def of_semi_supervised(model: semi_supervised.Model, params: Params, image_shape: tuple[int, ...]) -> Functions:
-    """The "encoder", to probabilities of the classes and the style, and the "decoder" of both."""
-    model = _portable(model)
-
-    def encode(params: Params, images: Array) -> Arrays:
-        logits, style = model.encode(params, images)
-        return {"classes": jax.nn.softmax(logits), "style": style}
-
-    return _pair(Function(encode, {"images": image_shape}), _decode(model), params)
+    extra = model.posterior.extra_inputs()
+    return _pair(Function(model.posterior.outputs, {**images, **extra}), model, trained.params)
 
 
 def exported(function: Function, params: Params, platforms: tuple[str, ...] = PLATFORMS) -> export.Exported:
@@ -167,22 +129,23 @@ def write(folder: Path, functions: Functions, params: Params, about: Mapping[str
     return [folder / file for file in files]
 
 
-def _portable(model: Model) -> Model:
-    return model._replace(
-        encoder=with_lowering(model.encoder, "portable"), decoder=with_lowering(model.decoder, "portable")
-    )
+def portable(model: Any) -> Any:
+    """Returns the model, or any part of one, whose layers run on all of PLATFORMS; its params stay what they are."""
+    if isinstance(model, nn.Module):
+        return with_lowering(model, "portable")
+    if not dataclasses.is_dataclass(model) or isinstance(model, type):
+        return model
+    fields = {f.name: portable(getattr(model, f.name)) for f in dataclasses.fields(model) if f.init}
+    return dataclasses.replace(model, **fields)
 
 
-def _decode(model: Model) -> Callable[..., Arrays]:
-    return lambda params, *codes: {"images": model.pixels.picture(model.decode(params, *codes))}
+def _pair(encoder: Function, model: Any, params: Params) -> Functions:
+    """Returns both functions. The decoder takes what the encoder gives; of moments, a sample of their Gaussian."""
 
+    def decode(params: Params, *codes: Array) -> Arrays:
+        whole = codes[0] if len(codes) == 1 else jnp.concatenate(codes, axis=1)
+        return {"images": model.pictures(params, whole)}
 
-def _moments(moments: tuple[Array, Array]) -> Arrays:
-    return dict(zip(("mean", "log_variance"), moments, strict=True))
-
-
-def _pair(encoder: Function, decode: Callable[..., Arrays], params: Params) -> Functions:
-    """The decoder takes what the encoder gives, or for moments a sample of their Gaussian."""
     images = [jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in encoder.inputs.values()]
     codes = {name: code.shape[1:] for name, code in jax.eval_shape(encoder.apply, params, *images).items()}
     return {"encoder": encoder, "decoder": Function(decode, {"latents": codes["mean"]} if "mean" in codes else codes)}

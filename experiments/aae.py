@@ -1,17 +1,17 @@
 """The adversarial autoencoder: a discriminator that learns makes the codes follow a prior.
 
-python -m experiments.aae                               the lesson's networks, 150 latents, N(0, I), 30 epochs
+python -m experiments.aae                               the tutorial's networks, 150 latents, N(0, I), 30 epochs
 python -m experiments.aae --compare                     and the same autoencoder without the adversary, and as a VAE
-python -m experiments.aae --conv --latents 20           the convolutional encoder and decoder
+python -m experiments.aae --network tutorial --latents 20           the convolutional encoder and decoder
 
-Codes in the plane, under a mixture of ten Gaussians or a swiss_roll, whose edges Goodfellow's game finds; with labels
-each class has its own part of the prior:
-python -m experiments.aae --latents 2 --prior mixture --critic gan --discriminator-rate 1e-3 --generator-rate 3e-4
-python -m experiments.aae --latents 2 --prior mixture --critic gan --discriminator-rate 1e-3 --generator-rate 3e-4 \\
+Codes in the plane, under a mixture of ten Gaussians or a swiss_roll, whose edges the cross-entropy losses find; with
+labels each class has its own part of the prior:
+python -m experiments.aae --latents 2 --prior mixture --gan-loss gan --discriminator-rate 1e-3 --generator-rate 3e-4
+python -m experiments.aae --latents 2 --prior mixture --gan-loss gan --discriminator-rate 1e-3 --generator-rate 3e-4 \\
   --labels 10000
 
-The lesson's own game, Goodfellow's at constant rates, which leaves the codes four times as far from the prior:
-python -m experiments.aae --critic gan --adversarial-b1 0.9 --schedule constant \\
+The tutorial's own losses, cross-entropy at constant rates, which leave the codes four times as far from the prior:
+python -m experiments.aae --gan-loss gan --adversarial-b1 0.9 --schedule constant \\
   --reconstruction-rate 1e-4 --discriminator-rate 5e-5 --generator-rate 5e-5
 
 The network of the paper's likelihoods (appendix A.1), two layers of 1000 in each of the three and 8 latents:
@@ -21,48 +21,49 @@ optimiser SGD with momentum, where ours are cross-entropy and Adam.
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import flax.linen as nn
 import numpy as np
-import optax
-from jax.sharding import Mesh
 
-from aejax import cli, priors
+from aejax import cli, plots
+from aejax.batching import as_float
 from aejax.data.datasets import Dataset
 from aejax.data.feeds import check_batch
 from aejax.errors import UserError
-from aejax.methods import adversarial, games
-from aejax.methods.adversarial import AdversarialState, Labelled, Model, Optimizers
-from aejax.methods.games import Critic, Game
-from aejax.methods.method import clipped
-from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
+from aejax.evaluation import judge, prior_match
+from aejax.methods import adversarial, gan_losses, reconstruction, variational
+from aejax.methods.adversarial import Adversary, LabelledImages, Optimizers
+from aejax.methods.gan_losses import GanLossName
+from aejax.methods.method import Method, with_ema
+from aejax.models import priors
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.posteriors import Deterministic, Gaussian, Posterior, Universal
+from aejax.models.trained import Trained
+from aejax.nn import build
+from aejax.nn.build import Network
 from aejax.nn.discriminator import Discriminator
-from aejax.nn.heads import GaussianEncoder, LatentDecoder, LatentEncoder, UniversalEncoder
-from aejax.nn.mlp import MLP, DenseDecoder
-from aejax.priors import Prior
-from aejax.training.config import RunConfig, above, at_least, plain_name
+from aejax.nn.heads import GaussianEncoder, LatentEncoder, UniversalEncoder
+from aejax.tables import Table
+from aejax.training import optimizers
+from aejax.training.config import JudgedConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import Run, open_run
-from aejax.training.schedules import Schedule, scheduled
 from aejax.training.splits import Splits, load_splits, open_feed
-from experiments import aae_report, aae_vae
-from experiments.aae_report import Judged, Rows
 
-HIDDEN = (1000, 1000, 1000)  # the lesson's
+HIDDEN = (1000, 1000, 1000)  # the tutorial's
 DISCRIMINATOR = (500, 500, 500, 500)
+Kind = Literal["AAE", "plain autoencoder", "VAE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(JudgedConfig):
     """Train an adversarial autoencoder; metrics, figures and checkpoints go to <runs>/aae/<name>/, by default named
     after <dataset>-<prior><latents>-<encoder>-seed<seed>."""
-
-    PLACES: ClassVar[frozenset[str]] = RunConfig.PLACES | {"compare", "parzen_samples"}
 
     epochs: int = at_least(1, 30)
     """passes over the training images"""
@@ -75,12 +76,12 @@ class Config(RunConfig):
     encoder: Literal["deterministic", "gaussian", "universal"] = "deterministic"
     """codes as a function of the image; drawn from a Gaussian; or a function of the image and of noise"""
     labels: int = at_least(0, 0)
-    """of so many training images, from the first, the discriminator is told the label, which then has a part of --prior
-    mixture or swiss_roll of its own"""
+    """the number of training images, from the first, whose label the discriminator sees; each label then has a part of
+    --prior mixture or swiss_roll of its own"""
+    network: Network = "dense"
+    """residual: blocks with skip connections, any image size; tutorial: its small convolutional networks; dense"""
     hidden: tuple[int, ...] = at_least(1, HIDDEN)
-    """widths of the encoder's dense layers; the decoder's are its mirror"""
-    conv: bool = False
-    """the convolutional encoder and decoder instead of dense ones"""
+    """widths of the dense network's encoder; the decoder's are its mirror"""
     discriminator_hidden: tuple[int, ...] = at_least(1, DISCRIMINATOR)
     """widths of the discriminator's layers"""
     reconstruction_rate: float = above(0, 2e-4)
@@ -92,20 +93,20 @@ class Config(RunConfig):
     adversarial_b1: float = at_least(0, 0.0, below=1)
     """Adam's decay of the mean gradient, for the discriminator and for the encoder as generator; without momentum they
     circle less"""
-    schedule: Schedule = "cosine"
-    """of all three rates: constant; cosine, which falls to 0 over the epochs and so ends the game's circling; or
+    schedule: optimizers.Schedule = "cosine"
+    """of all three rates: constant; cosine, which falls to 0 over the epochs and so ends the circling of the two; or
     warmup_cosine, which first rises for 5% of the steps"""
     adversarial: bool = True
     """--no-adversarial leaves a plain autoencoder"""
-    critic: Critic = "wgan_gp"
-    """the discriminator's game: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""
+    gan_loss: GanLossName = "wgan_gp"
+    """gan: cross-entropy; wgan_gp: the Wasserstein critic with a gradient penalty of 10"""
     r1: float = at_least(0, 0.0)
-    """weight of the R1 gradient penalty of the gan game"""
+    """weight of the R1 gradient penalty of --gan-loss gan"""
     spectral_norm: bool = False
     """divide the discriminator's kernels by their largest singular value"""
     compare: bool = False
     """also train the same autoencoder without the adversary and, for the normal prior, as a VAE, each in a run of its
-    own, and show them beside"""
+    own, and show them together"""
     parzen_samples: int = at_least(0, 10_000)
     """decoded samples for the Parzen-window log-likelihood of the test images, a weak measure; 0 leaves it out"""
 
@@ -115,87 +116,112 @@ class Config(RunConfig):
             raise UserError(f"--prior {self.prior} lies in the plane: set --latents 2, not {self.latents}")
         if self.labels and self.prior == "normal":
             raise UserError(f"--labels {self.labels} needs a prior with parts: set --prior mixture or swiss_roll")
-        if self.conv and self.hidden != HIDDEN:
-            raise UserError("--hidden is about dense layers: leave it or --conv out")
+        if self.network != "dense" and self.hidden != HIDDEN:
+            raise UserError("--hidden is about dense layers: leave it or --network out")
         if self.compare and not self.adversarial:
             raise UserError("--compare sets an adversarial autoencoder beside a plain one: leave --no-adversarial out")
-        if self.r1 and self.critic != "gan":
-            raise UserError(f"--r1 {self.r1:g} belongs to --critic gan, not to {self.critic}: leave one of them out")
+        if self.r1 and self.gan_loss != "gan":
+            raise UserError(f"--r1 {self.r1:g} belongs to --gan-loss gan, not to {self.gan_loss}: leave one of them out")
 
 
-class Trained(NamedTuple):
-    """What a run leaves, with the table that it printed."""
+class Outcome(NamedTuple):
+    """What a run leaves: its trained models, one per seed, and the table that it printed."""
 
-    model: Model
-    state: AdversarialState
-    judged: Judged
-    rows: Rows
+    trained: list[Trained]
+    table: Table
 
 
 def main(config: Config) -> None:
-    kind = f"{config.encoder}{'-conv' if config.conv else ''}{f'-labels{config.labels}' if config.labels else ''}"
-    name = f"{plain_name(config.dataset)}-{config.prior}{config.latents}-{kind}-seed{config.seed}"
+    posterior = f"{config.encoder}{'' if config.network == 'dense' else '-' + config.network}"
+    labels = f"-labels{config.labels}" if config.labels else ""
+    name = f"{plain_name(config.dataset)}-{config.prior}{config.latents}-{posterior}{labels}-{seeds_name(config)}"
     config = dataclasses.replace(config, name=config.name or (name if config.adversarial else f"{name}-plain"))
     data = load_splits(config)
-    beside: dict[str, Judged] = {}
+    others: dict[str, Outcome] = {}
     if config.compare:
-        plain = dataclasses.replace(config, name=f"{config.name}-plain", adversarial=False, compare=False)
-        beside["plain autoencoder"] = train_and_report(plain, data).judged
+        alone = dataclasses.replace(config, compare=False)
+        plain = dataclasses.replace(alone, name=f"{config.name}-plain", adversarial=False)
+        others["plain autoencoder"] = run_one(plain, data, "plain autoencoder")
         if config.prior == "normal":
-            shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(aae_vae.Config)}
-            vae = aae_vae.Config(**shared | {"name": f"{config.name}-vae"})
-            beside["VAE"] = aae_vae.train_and_report(vae, data, *networks(config, data.train.images.shape[1:]))
-    train_and_report(config, data, beside)
+            others["VAE"] = run_one(dataclasses.replace(alone, name=f"{config.name}-vae"), data, "VAE")
+    run_one(config, data, "AAE" if config.adversarial else "plain autoencoder", others)
 
 
-def train_and_report(config: Config, data: Splits, beside: Mapping[str, Judged] = MappingProxyType({})) -> Trained:
-    """One run, from its training, or what its checkpoint holds, to its table and figures, with others beside it."""
-    mesh = make_mesh(config.devices, config.batch_size, dense=not config.conv)
+def run_one(
+    config: Config, data: Splits, kind: Kind = "AAE", others: Mapping[str, Outcome] = MappingProxyType({})
+) -> Outcome:
+    """Trains one model, or takes it from its checkpoint, and judges and draws it together with others."""
+    mesh = make_mesh(config.devices, config.batch_size, dense=config.network == "dense")
     check_batch(data.train.images, config.batch_size, mesh)
-    model, game = build(config, data.train.images.shape[1:]), games.by_name(config.critic, config.r1)
-    examples = told(config, data.train)
-    with open_run(config, "aae") as run:
-        state = train(config, run, examples, data, mesh, model, game)
-        judged = aae_report.judged(mesh, model, state)
-        rows = aae_report.of_splits(data, mesh, model, game, state)
-        if config.parzen_samples:
-            rows["test"] |= aae_report.parzen_row(config, data, model, state, config.parzen_samples)
-        models = {"AAE" if config.adversarial else "plain autoencoder": judged, **beside}
-        rows |= aae_report.compare(config, run, data, model.prior, models)
-        run.finish(config, mesh, rows, curves=("bce", "discriminator_loss", "generator_loss", "discriminator_accuracy"))
-    return Trained(model, state, judged, rows)
+    model = build_model(config, data.image_shape, kind)
+    examples = training_examples(config, data.train) if kind == "AAE" else data.train.images
+    feed = open_feed(config, examples, config.batch_size, mesh)
+    method = build_method(config, model, kind, config.epochs * feed.steps_per_epoch)
+
+    with open_run(config, "aae", model=model, data=data) as run:
+        states = fit(
+            method,
+            feed,
+            run,
+            epochs=config.epochs,
+            seed=config.seed,
+            seeds=config.seeds,
+            evaluations={"held_out": without_labels(config, kind, data.held_out)},
+        )
+        trained = run.trained(states, mesh)
+        models = {kind: trained[0], **{name: other.trained[0] for name, other in others.items()}}
+        draw(config, run, data, models)
+        splits = {name: without_labels(config, kind, part) for name, part in data.parts().items()}
+        table = judge.joined(
+            judge.of_splits(method, states, splits, mesh),
+            judge.judge(trained, data.train, data.test, held_out=data.held_out, settings=config.judging()),
+            {f"{judge.CODES}, {name}": other.table[judge.CODES] for name, other in others.items()},
+        )
+        curves = "bce", "discriminator_loss", "generator_loss", "discriminator_accuracy"
+        run.finish(config, mesh, table, curves=("loss", "distortion", "rate") if kind == "VAE" else curves)
+    return Outcome(trained, table)
 
 
-def networks(config: Config, image_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
-    """The encoder's trunk, before the layer that has the latents, and the decoder, for images of this shape."""
-    height, width, channels = image_shape
-    if config.conv:
-        return ConvEncoder(), LatentDecoder(ConvDecoder(channels), map_shape(height, width))
-    return MLP(config.hidden), DenseDecoder(config.hidden[::-1], image_shape)
+def build_model(config: Config, image_shape: tuple[int, ...], kind: Kind = "AAE") -> LatentVariableModel:
+    """Returns the model for images (height, width, channels); a VAE has a Gaussian posterior."""
+    trunk, decoder = build.trunk_and_decoder(config.network, image_shape, config.latents, hidden=config.hidden)
+    posterior: Posterior
+    if kind == "VAE" or config.encoder == "gaussian":
+        posterior = Gaussian(GaussianEncoder(trunk, config.latents))
+    elif config.encoder == "universal":
+        posterior = Universal(UniversalEncoder(trunk, config.latents, width=100))
+    else:
+        posterior = Deterministic(LatentEncoder(trunk, config.latents))
+    return LatentVariableModel(posterior, decoder, priors.by_name(config.prior, config.latents))
 
 
-def build(config: Config, image_shape: tuple[int, ...]) -> Model:
-    """The networks and the prior for images (height, width, channels)."""
-    trunk, decoder = networks(config, image_shape)
-    prior: Prior = {
-        "normal": lambda: priors.standard_normal(config.latents),
-        "mixture": priors.mixture_on_ring,
-        "swiss_roll": priors.swiss_roll,
-    }[config.prior]()
-    encoder = {
-        "deterministic": lambda: LatentEncoder(trunk, config.latents),
-        "gaussian": lambda: GaussianEncoder(trunk, config.latents),
-        "universal": lambda: UniversalEncoder(trunk, config.latents, width=100),
-    }[config.encoder]()
+def build_method(config: Config, model: LatentVariableModel, kind: Kind, steps: int) -> Method:
+    """Returns how the model is learnt over a training of `steps` steps."""
+
+    def adam(rate: float, b1: float = 0.9) -> Any:
+        return optimizers.build(config, rate, steps, b1=b1)
+
+    if kind == "VAE":
+        # Without the schedule, which is there for the adversary.
+        constant = dataclasses.replace(config, schedule="constant")
+        return variational.vae(model, optimizers.build(constant, config.reconstruction_rate, steps))
+    if kind == "plain autoencoder":
+        return with_ema(reconstruction.autoencoder(model, adam(config.reconstruction_rate)), config.ema_decay)
     discriminator = Discriminator(config.discriminator_hidden, config.spectral_norm)
-    return Model(encoder, decoder, discriminator, prior, config.encoder, labelled=config.labels > 0)
+    three = Optimizers(
+        reconstruction=adam(config.reconstruction_rate),
+        discriminator=adam(config.discriminator_rate, config.adversarial_b1),
+        generator=adam(config.generator_rate, config.adversarial_b1),
+    )
+    adversary = Adversary(model, discriminator, label_conditioned=config.labels > 0)
+    return with_ema(adversarial.aae(adversary, three, gan_losses.by_name(config.gan_loss, config.r1)), config.ema_decay)
 
 
-def told(config: Config, data: Dataset) -> np.ndarray | Labelled:
-    """The images to train on, and with --labels the labels that the discriminator is told of them.
+def training_examples(config: Config, data: Dataset) -> np.ndarray | LabelledImages:
+    """Returns the images to train on, with --labels together with the labels that the discriminator sees.
 
     Raises:
-      UserError: if there are not so many labels, or of more classes than the prior has parts.
+      UserError: if there are fewer labels, or labels of more classes than the prior has parts.
     """
     if not config.labels:
         return data.images
@@ -203,34 +229,44 @@ def told(config: Config, data: Dataset) -> np.ndarray | Labelled:
         raise UserError(f"--labels {config.labels}: --dataset {config.dataset} has none")
     if config.labels > len(data.labels):
         raise UserError(f"--labels {config.labels} is more than the {len(data.labels)} training images: lower it")
-    if data.labels.max() >= priors.CLASSES:
-        raise UserError(f"--labels {config.labels}: --prior {config.prior} has only {priors.CLASSES} parts")
+    parts = priors.by_name(config.prior, config.latents).parts
+    if data.labels.max() >= parts:
+        raise UserError(f"--labels {config.labels}: --prior {config.prior} has only {parts} parts")
     labels = np.where(np.arange(len(data.labels)) < config.labels, data.labels, -1)
-    return Labelled(data.images, labels.astype(np.int32))
+    return LabelledImages(data.images, labels.astype(np.int32))
 
 
-def train(
-    config: Config, run: Run, examples: np.ndarray | Labelled, data: Splits, mesh: Mesh, model: Model, game: Game
-) -> AdversarialState:
-    feed = open_feed(config, examples, config.batch_size, mesh)
-    steps = config.epochs * feed.steps_per_epoch
+def without_labels(config: Config, kind: Kind, data: Dataset) -> np.ndarray | LabelledImages:
+    """Returns images to evaluate on, whose labels the discriminator does not see."""
+    if kind != "AAE" or not config.labels:
+        return data.images
+    return LabelledImages(data.images, np.full(len(data.images), -1, np.int32))
 
-    def adam(peak: float, b1: float) -> optax.GradientTransformation:
-        return clipped(optax.adam(scheduled(config.schedule, peak, steps), b1), config.clip_norm)
 
-    optimizers = Optimizers(
-        reconstruction=adam(config.reconstruction_rate, 0.9),
-        discriminator=adam(config.discriminator_rate, config.adversarial_b1),
-        generator=adam(config.generator_rate, config.adversarial_b1),
-    )
-    return fit(
-        adversarial.aae(model, optimizers, game, adversarial=config.adversarial),
-        feed,
-        run,
-        epochs=config.epochs,
-        seed=config.seed,
-        evaluations={"held_out": aae_report.untold(model, data.held_out.images)},
-    )
+def draw(config: Config, run: Run, data: Splits, models: Mapping[str, Trained]) -> None:
+    """Draws codes next to the prior, reconstructions and samples of all models; with several seeds, the first."""
+    first = next(iter(models.values()))
+    test, latents = data.test, config.latents
+    codes = {name: one.sample_posterior(test.images) for name, one in models.items()}
+    samples = {"prior": first.sample_prior(len(test.images), "prior codes")}
+    moments = {name: prior_match.moments(points) for name, points in {**samples, **codes}.items()}
+    panels = {moment: {name: row[moment] for name, row in moments.items()} for moment in ("mean", "std", "kurtosis")}
+    as_lists = {name: {moment: v.tolist() for moment, v in row.items()} for name, row in moments.items()}
+    run.text("moments.json", json.dumps(as_lists, indent=2) + "\n")
+    run.figure("moments", plots.sorted_values(panels, "latents, each panel in its own order"))
+    if latents > 1:
+        shown = {f"{name}, first two latents" if latents > 2 else name: points for name, points in samples.items()}
+        run.figure("codes", plots.density({name: points[:, :2] for name, points in {**shown, **codes}.items()}))
+    if latents == 2 and test.labels is not None:
+        run.figure("plane", plots.scatter(codes, test.labels))
+    examples = test.one_per_class()
+    pictures = {"input": as_float(examples)} | {name: one.reconstruct(examples) for name, one in models.items()}
+    run.figure("reconstructions", plots.image_grid(pictures, f"{plain_name(config.dataset)}, test set"))
+    grid = {name: one.generate(10, "pictures") for name, one in models.items()}
+    run.figure("samples", plots.image_grid(grid, "decoded from the prior"))
+    for name, one in models.items():
+        mosaic = plots.mosaic(one.generate(60), 12, f"{name}: from the prior")
+        run.figure(f"samples_{name.replace(' ', '_').lower()}", mosaic)
 
 
 if __name__ == "__main__":

@@ -7,23 +7,22 @@ python -m experiments.aae_priors --dataset digits --labels 1000             no d
 import dataclasses
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from aejax import cli, plots, priors, rng
+from aejax import cli, plots, rng
 from aejax.errors import UserError
-from aejax.evaluation import representation
-from aejax.methods.games import Critic
-from aejax.training.config import RunConfig, above, at_least, plain_name
+from aejax.evaluation import judge
+from aejax.methods.gan_losses import GanLossName
+from aejax.models.trained import Trained
+from aejax.tables import Table
+from aejax.training import optimizers
+from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.runs import open_run
-from aejax.training.schedules import Schedule
-from aejax.training.splits import Splits, load_splits
+from aejax.training.splits import load_splits
 from experiments import aae
-from experiments.aae import Trained
-from experiments.aae_report import FLOOR
+from experiments.aae import Outcome
 
 COLUMNS = {"normal": "N(0, I)", "mixture": "ten Gaussians", "swiss_roll": "Swiss roll"}
 STEPS = 12  # pictures of a walk through one class's part of a prior
@@ -39,7 +38,7 @@ class Config(RunConfig):
     batch_size: int = at_least(1, 256)
     """images per step, over all devices"""
     labels: int = at_least(1, 10_000)
-    """of so many training images, from the first, the labelled models' discriminator is told the label"""
+    """the number of training images, from the first, whose label the labelled models' discriminator sees"""
     hidden: tuple[int, ...] = at_least(1, (1000, 1000))
     """widths of the encoder's and the discriminator's layers; the decoder's are the encoder's mirror"""
     reconstruction_rate: float = above(0, 2e-4)
@@ -50,15 +49,15 @@ class Config(RunConfig):
     """Adam's learning rate for the encoder as generator"""
     adversarial_b1: float = at_least(0, 0.0, below=1)
     """Adam's decay of the mean gradient, for these two"""
-    critic: Critic = "gan"
-    """the discriminator's game: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""
-    schedule: Schedule = "cosine"
+    gan_loss: GanLossName = "gan"
+    """gan: cross-entropy; wgan_gp: the Wasserstein critic with a gradient penalty of 10"""
+    schedule: optimizers.Schedule = "cosine"
     """of these rates: constant; cosine, which falls to 0 over the epochs; or warmup_cosine, which first rises for 5% of
     the steps"""
 
 
 def main(config: Config) -> None:
-    name = f"{plain_name(config.dataset)}-labels{config.labels}-seed{config.seed}"
+    name = f"{plain_name(config.dataset)}-labels{config.labels}-{seeds_name(config)}"
     config = dataclasses.replace(config, name=config.name or name)
     data = load_splits(config)
     if data.train.labels is None or data.test.labels is None:
@@ -66,25 +65,22 @@ def main(config: Config) -> None:
     wanted = [of_prior(config, prior, 0) for prior in COLUMNS]
     wanted += [of_prior(config, prior, config.labels) for prior in COLUMNS if prior != "normal"]
     for one in wanted:
-        aae.told(one, data.train)  # refuses what does not fit before the first is trained
-    models: dict[tuple[str, int], Trained] = {
-        (one.prior, one.labels): aae.train_and_report(one, data) for one in wanted
-    }
-    codes = {which: model.judged.encode(data.test.images) for which, model in models.items()}
+        aae.training_examples(one, data.train)  # refuses what does not fit before the first is trained
+    outcomes: dict[tuple[str, int], Outcome] = {(one.prior, one.labels): aae.run_one(one, data) for one in wanted}
+    codes = {which: outcome.trained[0].sample_posterior(data.test.images) for which, outcome in outcomes.items()}
     mesh = make_mesh(config.devices, config.batch_size, dense=True)
-    with open_run(config, "aae_priors") as run:
-        rows = {"samples of the prior": {title: samples(config, models[prior, 0]) for prior, title in COLUMNS.items()}}
+
+    with open_run(config, "aae_priors", data=data) as run:
+        rows = {"samples of the prior": {title: prior_samples(outcomes[p, 0].trained[0]) for p, title in COLUMNS.items()}}
         for labels, row in ((0, "codes, no labels"), (config.labels, f"codes, {config.labels:,} labels")):
-            rows[row] = {
-                COLUMNS[p]: (points, data.test.labels) for (p, told), points in codes.items() if told == labels
-            }
+            rows[row] = {COLUMNS[p]: (z, data.test.labels) for (p, seen), z in codes.items() if seen == labels}
         run.figure("priors", plots.planes(rows))
         table = {}
-        for (prior, labels), model in models.items():
-            table[f"{prior}, {labels} labels" if labels else prior] = measured(data, model, codes[prior, labels])
+        for (prior, labels), outcome in outcomes.items():
+            table[f"{prior}, {labels} labels" if labels else prior] = summary(outcome.table)
             if labels:
                 title = f"{COLUMNS[prior]}, {labels:,} labels: along each label's part"
-                run.figure(f"{prior}_walk", plots.image_grid(walks(model), title))
+                run.figure(f"{prior}_walk", plots.image_grid(walks(outcome.trained[0]), title))
         run.finish(config, mesh, table)
 
 
@@ -105,48 +101,43 @@ def of_prior(config: Config, prior: str, labels: int) -> aae.Config:
         generator_rate=config.generator_rate,
         adversarial_b1=config.adversarial_b1,
         schedule=config.schedule,
-        critic=config.critic,
+        gan_loss=config.gan_loss,
+        judge_samples=False,
         parzen_samples=0,
     )
 
 
-def samples(config: Config, trained: Trained, n: int = 5000) -> tuple[np.ndarray, np.ndarray | None]:
-    """Of the prior (n, 2), with the labels that its parts belong to."""
-    key, prior = rng.stream(rng.root_key(config.seed), "prior samples"), trained.model.prior
-    if prior.sample_class is None:
-        return np.asarray(prior.sample(key, n)), None
-    labels = np.arange(n) % priors.CLASSES
-    return np.asarray(prior.sample_class(key, jnp.asarray(labels))), labels
+def prior_samples(trained: Trained, n: int = 5000) -> tuple[np.ndarray, np.ndarray | None]:
+    """Draws from the prior (n, 2), with the labels that its parts belong to."""
+    key, prior = rng.stream(rng.root_key(trained.seed), "prior samples"), trained.model.prior
+    if not prior.parts:
+        return np.asarray(prior.sample(trained.params, key, n)), None
+    labels = np.arange(n) % prior.parts
+    return np.asarray(prior.sample_part(trained.params, key, jnp.asarray(labels))), labels
 
 
 def walks(trained: Trained) -> dict[str, np.ndarray]:
-    """A row of pictures for each label, decoded along the axis of its part at even shares of it."""
-    model = trained.model
-    assert model.prior.axis is not None
-
-    @jax.jit
-    def decode(codes: Array) -> Array:
-        return model.pixels.picture(model.decode(trained.state.params, codes))
-
-    shares = (jnp.arange(STEPS) + 0.5) / STEPS
-    labels = range(priors.CLASSES)
-    return {str(label): np.asarray(decode(model.prior.axis(jnp.full(STEPS, label), shares))) for label in labels}
+    """Decodes a row of pictures for each label, along the centre line of its part of the prior."""
+    prior, shares = trained.model.prior, (jnp.arange(STEPS) + 0.5) / STEPS
+    lines = {str(c): prior.centre_line(jnp.full(STEPS, c), shares) for c in range(prior.parts)}
+    return {label: trained.decode(np.asarray(points)) for label, points in lines.items()}
 
 
-def measured(data: Splits, trained: Trained, codes: np.ndarray) -> dict[str, float]:
-    """Of the test images: reconstruction, prior match beside its floor, and what the codes tell of the labels."""
-    assert data.train.labels is not None
-    assert data.test.labels is not None
-    match, floor = trained.rows["prior match: AAE"], trained.rows[FLOOR]
+def summary(table: Table) -> dict[str, float]:
+    """Chooses from a model's table: reconstruction, prior match next to its floor, and what codes tell of labels."""
+    columns = {
+        "bce": ("test", "bce"),
+        "sliced_wasserstein": (judge.CODES, "sliced_wasserstein"),
+        "floor": (judge.FLOOR, "sliced_wasserstein"),
+        "mmd": (judge.CODES, "mmd"),
+        "mmd floor": (judge.FLOOR, "mmd"),
+        "knn": ("test", "knn"),
+    }
     return {
-        "bce": trained.rows["test"]["bce"],
-        "sliced_wasserstein": match["sliced_wasserstein"],
-        "floor": floor["sliced_wasserstein"],
-        "mmd": match["mmd"],
-        "mmd floor": floor["mmd"],
-        "knn": representation.knn_accuracy(
-            *(trained.judged.encode(data.train.images), data.train.labels), *(codes, data.test.labels)
-        ),
+        f"{name}{sd}": table[row][f"{column}{sd}"]
+        for name, (row, column) in columns.items()
+        for sd in ("", "_sd")
+        if f"{column}{sd}" in table[row]
     }
 
 

@@ -10,31 +10,33 @@ python -m experiments.aae_semi_supervised --labels 100 --reconstruction-rate 2e-
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.sharding import Mesh
 
 from aejax import cli, corruptions, plots, rng
 from aejax.data.datasets import Dataset
 from aejax.data.feeds import check_batch
 from aejax.errors import UserError
-from aejax.methods import games, semi_supervised
-from aejax.methods.games import Critic
-from aejax.methods.method import clipped
-from aejax.methods.semi_supervised import Examples, Model, Optimizers, SemiSupervisedState
+from aejax.evaluation import judge
+from aejax.methods import gan_losses, semi_supervised_aae
+from aejax.methods.gan_losses import GanLossName
+from aejax.methods.method import Method, with_ema
+from aejax.methods.semi_supervised_aae import Adversaries, Examples, Optimizers
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.posteriors import ClassAndStyle
+from aejax.models.priors import ClassAndStyle as ClassAndStylePrior
+from aejax.models.trained import Trained
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import LatentEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
-from aejax.training.batches import over_images
-from aejax.training.config import RunConfig, above, at_least, plain_name
+from aejax.tables import Table, over_seeds
+from aejax.training import optimizers
+from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
-from aejax.training.report import mean_of_examples
 from aejax.training.runs import Run, open_run
-from aejax.training.schedules import Schedule, scheduled
 from aejax.training.splits import Splits, load_splits, open_feed
 
 STYLES = 10  # columns of the figure: styles shared by all classes
@@ -49,11 +51,11 @@ class Config(RunConfig):
     epochs: int = at_least(1, 100)
     """passes over the training images; the paper trains for 5000"""
     batch_size: int = at_least(1, 100)
-    """images per step, over all devices, and as many with labels"""
+    """images per step, over all devices, and the same number with labels"""
     labels: int = at_least(1, 1000)
-    """training images whose label is known, as many of each class"""
+    """the number of training images whose label is known, the same of each class"""
     clusters: int | None = at_least(2, None)
-    """learn that many clusters without any label, instead"""
+    """learn this number of clusters without any label, instead"""
     style: int = at_least(1, 10)
     """latents of the style"""
     hidden: tuple[int, ...] = at_least(1, (1000, 1000))
@@ -70,79 +72,86 @@ class Config(RunConfig):
     """Adam's decay of the mean gradient, for these two"""
     classification_rate: float = above(0, 2e-3)
     """Adam's learning rate for the encoder as classifier"""
-    schedule: Schedule = "cosine"
+    schedule: optimizers.Schedule = "cosine"
     """of all four rates: constant; cosine, which falls to 0 over the epochs; or warmup_cosine, which first rises for 5%
     of the steps"""
-    class_critic: Critic = "gan"
-    """the game over the classes: cross-entropy, or the Wasserstein critic with a gradient penalty of 10"""
-    style_critic: Critic = "wgan_gp"
-    """the game over the style"""
+    class_gan_loss: GanLossName = "gan"
+    """of the adversary of the classes. gan: cross-entropy; wgan_gp: the Wasserstein critic with a gradient penalty"""
+    style_gan_loss: GanLossName = "wgan_gp"
+    """of the adversary of the style"""
 
 
 def main(config: Config) -> None:
     kind = f"labels{config.labels}" if config.clusters is None else f"clusters{config.clusters}"
-    name = config.name or f"{plain_name(config.dataset)}-{kind}-seed{config.seed}"
-    config = dataclasses.replace(config, name=name)
+    name = f"{plain_name(config.dataset)}-{kind}-{seeds_name(config)}"
+    config = dataclasses.replace(config, name=config.name or name)
     mesh = make_mesh(config.devices, config.batch_size, dense=True)
     data = load_splits(config)
     if data.train.labels is None or data.held_out.labels is None or data.test.labels is None:
         raise UserError(f"--dataset {config.dataset} has no labels to judge by: choose another")
     check_batch(data.train.images, config.batch_size, mesh)
     classes = config.clusters or int(data.train.labels.max()) + 1
-    examples = training_examples(config, data.train, data.train.labels)
-    model = build(config, data.train.images.shape[1:], classes)
-    with open_run(config, "aae_semi_supervised") as run:
-        feed = open_feed(config, examples, config.batch_size, mesh)
-        steps = config.epochs * feed.steps_per_epoch
+    model = build_model(config, data.image_shape, classes)
+    feed = open_feed(config, training_examples(config, data.train, data.train.labels), config.batch_size, mesh)
+    method = build_method(config, model, config.epochs * feed.steps_per_epoch)
 
-        def adam(peak: float, b1: float = 0.9) -> optax.GradientTransformation:
-            return clipped(optax.adam(scheduled(config.schedule, peak, steps), b1), config.clip_norm)
-
-        optimizers = Optimizers(
-            reconstruction=adam(config.reconstruction_rate),
-            discriminator=adam(config.discriminator_rate, config.adversarial_b1),
-            generator=adam(config.generator_rate, config.adversarial_b1),
-            classification=adam(config.classification_rate),
-        )
-        method = semi_supervised.aae(
-            model, optimizers, games.by_name(config.class_critic), games.by_name(config.style_critic)
-        )
-        state = fit(
+    with open_run(config, "aae_semi_supervised", model=model, data=data) as run:
+        states = fit(
             method,
             feed,
             run,
             epochs=config.epochs,
             seed=config.seed,
+            seeds=config.seeds,
             evaluations={"held_out": of_split(data.held_out)},
         )
-        evaluate = over_images(method.evaluate, mesh)
-        rows = {split: mean_of_examples(evaluate(state, of_split(one))) for split, one in data._asdict().items()}
+        trained = run.trained(states, mesh)
+        table = judge.of_splits(method, states, {name: of_split(part) for name, part in data.parts().items()}, mesh)
         if config.clusters is not None:
-            for split, error in cluster_errors(data, mesh, model, state).items():
-                rows[split]["error"] = error
-        figures(config, run, model, state)
+            table = judge.joined(table, cluster_errors(data, trained))
+        draw(config, run, trained[0], classes)
         curves = ("bce", "error", "classification_loss", "discriminator_loss", "generator_loss")
-        run.finish(config, mesh, rows, curves=curves if config.clusters is None else (curves[0], *curves[3:]))
+        run.finish(config, mesh, table, curves=curves if config.clusters is None else (curves[0], *curves[3:]))
 
 
-def build(config: Config, image_shape: tuple[int, ...], classes: int) -> Model:
-    """The networks for images (height, width, channels) of so many classes, or clusters."""
-    return Model(
-        encoder=LatentEncoder(MLP(config.hidden), classes + config.style),
-        decoder=DenseDecoder(config.hidden[::-1], image_shape),
-        class_discriminator=Discriminator(config.hidden),
-        style_discriminator=Discriminator(config.hidden),
-        classes=classes,
-        style=config.style,
-        corrupt=corruptions.gaussian(0.0, config.noise_std) if config.noise_std else None,
+def build_model(config: Config, image_shape: tuple[int, ...], classes: int) -> LatentVariableModel:
+    """Returns the model for images (height, width, channels) of a number of classes, or clusters."""
+    codes = classes + config.style
+    return LatentVariableModel(
+        ClassAndStyle(LatentEncoder(MLP(config.hidden), codes), classes),
+        DenseDecoder(config.hidden[::-1], image_shape),
+        ClassAndStylePrior(latents=codes, classes=classes),
     )
 
 
+def build_method(config: Config, model: LatentVariableModel, steps: int) -> Method:
+    """Returns how the model is learnt over a training of `steps` steps."""
+
+    def adam(rate: float, b1: float = 0.9) -> Any:
+        return optimizers.build(config, rate, steps, b1=b1)
+
+    four = Optimizers(
+        reconstruction=adam(config.reconstruction_rate),
+        discriminator=adam(config.discriminator_rate, config.adversarial_b1),
+        generator=adam(config.generator_rate, config.adversarial_b1),
+        classification=adam(config.classification_rate),
+    )
+    adversaries = Adversaries(model, Discriminator(config.hidden), Discriminator(config.hidden))
+    method = semi_supervised_aae.aae(
+        adversaries,
+        four,
+        gan_losses.by_name(config.class_gan_loss),
+        gan_losses.by_name(config.style_gan_loss),
+        corruption=corruptions.Gaussian(0.0, config.noise_std) if config.noise_std else None,
+    )
+    return with_ema(method, config.ema_decay)
+
+
 def training_examples(config: Config, data: Dataset, labels: np.ndarray) -> Examples:
-    """All images, beside them the few with labels, over and over; no label at all for clusters.
+    """Returns all images, and next to them the few with labels, over and over; no label at all for clusters.
 
     Raises:
-      UserError: if there are not as many labels of each class.
+      UserError: if some class has fewer images than --labels asks for.
     """
     n = len(data.images)
     if config.clusters is not None:
@@ -156,37 +165,43 @@ def training_examples(config: Config, data: Dataset, labels: np.ndarray) -> Exam
     of_class = [order[labels[order] == label][:each] for label in range(classes)]
     if min(map(len, of_class)) < each:
         raise UserError(f"--labels {config.labels} asks for {each} images of each class, more than there are: lower it")
-    # Interleaved and shuffled as a whole by the feed: every batch meets all of them alike.
+    # Interleaved, and shuffled as a whole by the feed: every batch meets all of them alike.
     rows = np.resize(np.stack(of_class, axis=1).ravel(), n)
     return Examples(data.images, data.images[rows], labels[rows])
 
 
 def of_split(data: Dataset) -> Examples:
-    """For `evaluate`, which reads the images and their labels alone."""
+    """Returns a split for `evaluate`, which reads the images and their labels alone."""
     return Examples(data.images, data.images, data.labels)  # type: ignore[arg-type]
 
 
-def cluster_errors(data: Splits, mesh: Mesh, model: Model, state: SemiSupervisedState) -> dict[str, float]:
-    """The paper's protocol: a cluster has the label of the held-out image that is most probable in it."""
-    encode = over_images(semi_supervised.encode(model), mesh)
-    logits, _ = encode(state, data.held_out.images)
+def cluster_errors(data: Splits, trained: list[Trained]) -> Table:
+    """Computes the error by the paper's protocol: a cluster has the label of the held-out image most probable in it."""
     assert data.held_out.labels is not None
-    names = data.held_out.labels[np.asarray(jax.nn.softmax(logits)).argmax(axis=0)]
-    errors = {}
-    for split, dataset in data._asdict().items():
-        found, _ = encode(state, dataset.images)
-        errors[split] = float(np.mean(names[found.argmax(axis=1)] != dataset.labels))
-    return errors
+
+    def probabilities(one: Trained, images: np.ndarray) -> np.ndarray:
+        return one.encode(images)[:, : one.model.posterior.classes]
+
+    names = [data.held_out.labels[probabilities(one, data.held_out.images).argmax(axis=0)] for one in trained]
+    return {
+        split: over_seeds(
+            [
+                {"error": float(np.mean(own[probabilities(one, part.images).argmax(axis=1)] != part.labels))}
+                for own, one in zip(names, trained, strict=True)
+            ]
+        )
+        for split, part in data.parts().items()
+    }
 
 
-def figures(config: Config, run: Run, model: Model, state: SemiSupervisedState) -> None:
-    """Classes or clusters in rows, styles from the prior in columns."""
+def draw(config: Config, run: Run, trained: Trained, classes: int) -> None:
+    """Draws classes or clusters in rows, styles from the prior in columns."""
     key = rng.stream(rng.root_key(config.seed), "styles")
-    style = jnp.tile(jax.random.normal(key, (STYLES, config.style)), (model.classes, 1))
-    classes = jnp.repeat(jnp.arange(model.classes), STYLES)
-    pictures = np.asarray(jax.jit(semi_supervised.generate(model))(state, classes, style))
+    style = np.tile(np.asarray(jax.random.normal(key, (STYLES, config.style))), (classes, 1))
+    one_hot = np.eye(classes, dtype=np.float32).repeat(STYLES, axis=0)
     kind = "classes" if config.clusters is None else "clusters"
     title = f"rows: {kind}, columns: styles from the prior"
+    pictures = trained.decode(np.concatenate([one_hot, style], axis=1))
     run.figure("classes_and_styles", plots.mosaic(pictures, STYLES, title))
 
 

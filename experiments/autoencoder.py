@@ -1,84 +1,79 @@
-"""The convolutional autoencoder: images through a bottleneck of 4 x 4 x 8 numbers and back.
+"""The autoencoder: images through a bottleneck and back, next to PCA with as many components.
 
-python -m experiments.autoencoder                       MNIST, 30 epochs
+python -m experiments.autoencoder                       MNIST, 128 latents
 python -m experiments.autoencoder --dataset digits      no download
 python -m experiments.autoencoder --dataset mine.npz    your own images
 """
 
-import functools
+import dataclasses
 from dataclasses import dataclass
 
-import numpy as np
-import optax
-
 from aejax import cli, plots
-from aejax.data.feeds import as_float
-from aejax.evaluation import image_quality
+from aejax.batching import as_float
+from aejax.data.feeds import check_batch
+from aejax.evaluation import judge
 from aejax.methods import reconstruction
-from aejax.methods.method import TrainState, clipped
+from aejax.methods.method import with_ema
+from aejax.models.image_to_image import ImageToImage
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
-from aejax.training.batches import over_images
-from aejax.training.config import RunConfig, above, at_least
+from aejax.training import optimizers
+from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
-from aejax.training.report import mean_of_examples
 from aejax.training.runs import open_run
 from aejax.training.splits import load_splits, open_feed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    """Train a convolutional autoencoder; metrics, figures and checkpoints go to <runs>/autoencoder/<name>/."""
+    """Train an autoencoder; metrics, figures and checkpoints go to <runs>/autoencoder/<name>/."""
 
     epochs: int = at_least(1, 30)
     """passes over the training images"""
     batch_size: int = at_least(1, 256)
     """images per step, over all devices"""
     learning_rate: float = above(0, 1e-3)
-    """of Adam"""
+    """of Adam, at its peak"""
 
 
-def build(image_shape: tuple[int, ...]) -> ConvAutoencoder:
+def build_model(config: Config, image_shape: tuple[int, ...]) -> ImageToImage:
+    """Returns the model for images (height, width, channels)."""
     height, width, channels = image_shape
     check_image_size(height, width)
-    return ConvAutoencoder(channels)
+    return ImageToImage(ConvAutoencoder(channels))
 
 
 def main(config: Config) -> None:
+    name = f"{plain_name(config.dataset)}-{seeds_name(config)}"
+    config = dataclasses.replace(config, name=config.name or name)
     mesh = make_mesh(config.devices, config.batch_size)
     data = load_splits(config)
-    network = build(data.train.images.shape[1:])
-    method = reconstruction.autoencoder(network, clipped(optax.adam(config.learning_rate), config.clip_norm))
+    check_batch(data.train.images, config.batch_size, mesh)
+    model = build_model(config, data.image_shape)
     feed = open_feed(config, data.train.images, config.batch_size, mesh)
-    evaluate = over_images(method.evaluate, mesh)
-    reconstruct = over_images(reconstruction.reconstruct(network), mesh)
+    optimizer = optimizers.build(config, config.learning_rate, config.epochs * feed.steps_per_epoch)
+    method = with_ema(reconstruction.autoencoder(model, optimizer), config.ema_decay)
     examples = data.test.one_per_class()
 
-    with open_run(config, "autoencoder") as run:
-
-        def rows(state: TrainState) -> dict[str, np.ndarray]:
-            return {"input": as_float(examples), "reconstruction": reconstruct(state, examples)}
-
-        def draw(state: TrainState, step: int) -> None:
-            pictures = np.concatenate(list(rows(state).values()))
-            run.log.picture("reconstructions", plots.tile(pictures, columns=len(examples)), step)
-
-        state = fit(
+    with open_run(config, "autoencoder", model=model, data=data) as run:
+        states = fit(
             method,
             feed,
             run,
             epochs=config.epochs,
             seed=config.seed,
+            seeds=config.seeds,
             evaluations={"held_out": data.held_out.images},
-            on_epoch=draw,
+            on_epoch=lambda states, step: run.draw(run.trained(states, mesh)[0].reconstruct, examples, step),
         )
-
-        splits = {}
-        for name, dataset in data._asdict().items():
-            quality = image_quality.summary_in_blocks(functools.partial(reconstruct, state), dataset.images)
-            splits[name] = mean_of_examples(evaluate(state, dataset.images) | quality)
-        run.figure("reconstructions", plots.image_grid(rows(state), f"{config.dataset}, test set"))
-        run.finish(config, mesh, splits)
+        trained = run.trained(states, mesh)
+        rows = {"input": as_float(examples), "reconstruction": trained[0].reconstruct(examples)}
+        run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
+        table = judge.joined(
+            judge.of_splits(method, states, {name: part.images for name, part in data.parts().items()}, mesh),
+            judge.judge(trained, data.train, data.test),
+        )
+        run.finish(config, mesh, table)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Denoising: images through noise, which is fresh at every step, and a network that takes it away.
 
 python -m experiments.denoise                             MNIST, a small U-Net
-python -m experiments.denoise --network lesson            the convolutional autoencoder of experiments.autoencoder
+python -m experiments.denoise --network tutorial          the tutorial's convolutional autoencoder
 python -m experiments.denoise --noise masking             another noise
 python -m experiments.denoise --ood fashion_mnist         trained on either dataset, tested on both
 """
@@ -9,42 +9,51 @@ python -m experiments.denoise --ood fashion_mnist         trained on either data
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import numpy as np
 
 from aejax import cli, corruptions, plots
+from aejax.batching import as_float
 from aejax.corruptions import Corruption
-from aejax.data.feeds import as_float, check_batch
+from aejax.data.feeds import check_batch
 from aejax.errors import UserError
-from aejax.evaluation import baselines
+from aejax.evaluation import baselines, judge
+from aejax.methods import reconstruction
+from aejax.methods.method import with_ema
+from aejax.models.image_to_image import ImageToImage
+from aejax.models.trained import Trained
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.unet import UNet
-from aejax.pixels import BERNOULLI
-from aejax.training.config import at_least, plain_name, with_defaults
+from aejax.tables import Table
+from aejax.training import optimizers
+from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
-from aejax.training.report import mean_of_examples
+from aejax.training.loop import fit
 from aejax.training.runs import open_run
-from aejax.training.splits import Splits, load_splits
-from experiments import restoration
-from experiments.restoration import RestorationConfig, Restorer
+from aejax.training.splits import Splits, load_splits, open_feed
 
-# The rise of the rate keeps units of the lesson's narrow layers from dying in the first steps.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "unet": {"epochs": 10, "batch_size": 128, "learning_rate": 3e-3, "schedule": "cosine"},
-    "lesson": {"epochs": 100, "batch_size": 256, "learning_rate": 6e-3, "schedule": "warmup_cosine"},
-}
 FITTED_ON = 500  # training images that the filters' settings are chosen on
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RestorationConfig):
+class Config(RunConfig):
     """Train a denoiser; metrics, figures and checkpoints go to <runs>/denoise/<name>/, by default named after
     <dataset>-<network>-<noise>-seed<seed>."""
 
-    network: Literal["unet", "lesson"] = "unet"
-    """unet: with skip connections; lesson: the autoencoder with a bottleneck of 4 x 4 x 8 numbers"""
+    network: Literal["unet", "tutorial"] = "unet"
+    """sets the defaults of the options below. unet: with skip connections, any image size; tutorial: the autoencoder
+    with a bottleneck of 4 x 4 x 8 numbers"""
+    epochs: int = at_least(1, 10)
+    """passes over the training images"""
+    batch_size: int = at_least(1, 128)
+    """images per step, over all devices"""
+    learning_rate: float = above(0, 3e-3)
+    """of Adam, at its peak"""
+    schedule: optimizers.Schedule = "cosine"
+    """of the learning rate: constant; cosine, which falls to 0; or warmup_cosine, which first rises for 5% of the
+    steps"""
     noise: Literal["gaussian", "salt_and_pepper", "masking", "speckle"] = "gaussian"
     """gaussian: clip(x + N(mean, std)); speckle: clip(x + x N(0, std)); the others set a fraction of the values"""
     noise_mean: float = 0.5
@@ -52,7 +61,7 @@ class Config(RestorationConfig):
     noise_std: float = at_least(0, 0.3)
     """of gaussian noise and speckle"""
     noise_fraction: float = at_least(0, 0.3)
-    """of the values that salt_and_pepper sets to 0 or 1, and masking to 0"""
+    """the fraction of values that salt_and_pepper sets to 0 or 1, and masking to 0"""
     ood: str | None = None
     """another dataset: train on each of the two, and test both denoisers on both"""
 
@@ -62,24 +71,36 @@ class Config(RestorationConfig):
             raise UserError(f"--noise-fraction must be at most 1, not {self.noise_fraction}")
 
 
+# The rise of the rate keeps units of the tutorial's narrow layers from dying in the first steps.
+RECIPES = {
+    "unet": Config(),
+    "tutorial": Config(
+        network="tutorial", epochs=100, batch_size=256, learning_rate=6e-3, schedule="warmup_cosine"
+    ),
+}
+
+
 def noise(config: Config) -> Corruption:
+    """Returns the corruption that --noise names."""
     match config.noise:
         case "gaussian":
-            return corruptions.gaussian(config.noise_mean, config.noise_std)
+            return corruptions.Gaussian(config.noise_mean, config.noise_std)
         case "salt_and_pepper":
-            return corruptions.salt_and_pepper(config.noise_fraction)
+            return corruptions.SaltAndPepper(config.noise_fraction)
         case "masking":
-            return corruptions.masking(config.noise_fraction)
+            return corruptions.Masking(config.noise_fraction)
         case "speckle":
-            return corruptions.speckle(config.noise_std)
+            return corruptions.Speckle(config.noise_std)
 
 
-def build(config: Config, image_shape: tuple[int, ...]) -> nn.Module:
+def build_model(config: Config, image_shape: tuple[int, ...]) -> ImageToImage:
+    """Returns the model for images (height, width, channels)."""
     height, width, channels = image_shape
-    if config.network == "unet":
-        return UNet(channels)
-    check_image_size(height, width)
-    return ConvAutoencoder(channels)
+    network: nn.Module = UNet(channels)
+    if config.network == "tutorial":
+        check_image_size(height, width)
+        network = ConvAutoencoder(channels)
+    return ImageToImage(network, corruption=noise(config))
 
 
 def main(config: Config) -> None:
@@ -89,31 +110,47 @@ def main(config: Config) -> None:
         out_of_distribution(config, config.ood)
 
 
-def train(config: Config, data: Splits) -> Restorer:
-    """One run: a denoiser trained, judged beside the filters, and drawn."""
-    config = with_defaults(config, DEFAULTS[config.network], default_name(config, config.dataset))
-    assert config.batch_size
+def train(config: Config, data: Splits) -> Trained:
+    """Trains a denoiser, judges it next to the filters, and draws; of several seeds returns the first."""
+    config = dataclasses.replace(config, name=config.name or default_name(config, config.dataset))
     mesh = make_mesh(config.devices, config.batch_size)
     check_batch(data.train.images, config.batch_size, mesh)
-    network = build(config, data.train.images.shape[1:])
-    examples = data.test.one_per_class()
+    model = build_model(config, data.image_shape)
+    feed = open_feed(config, data.train.images, config.batch_size, mesh)
+    optimizer = optimizers.build(config, config.learning_rate, config.epochs * feed.steps_per_epoch)
+    method = with_ema(reconstruction.autoencoder(model, optimizer), config.ema_decay)
+    examples, parts = data.test.one_per_class(), data.parts()
 
-    with open_run(config, "denoise") as run:
-        denoiser = restoration.train(config, run, data, mesh, network, noise(config), BERNOULLI)
+    with open_run(config, "denoise", model=model, data=data) as run:
+        states = fit(
+            method,
+            feed,
+            run,
+            epochs=config.epochs,
+            seed=config.seed,
+            seeds=config.seeds,
+            evaluations={"held_out": data.held_out.images},
+            on_epoch=lambda states, step: run.draw(run.trained(states, mesh)[0].restore, examples, step),
+        )
+        trained = run.trained(states, mesh)
+        denoiser = trained[0]
+        table = judge.of_splits(method, states, {name: part.images for name, part in parts.items()}, mesh)
         known = data.train.images[:FITTED_ON]
         filters = baselines.fit_denoisers(denoiser.degrade(known), as_float(known))
-        splits = restoration.table(denoiser, data, filters)
-        best = max(filters, key=lambda name: splits[f"test: {name}"]["psnr"])
+        judged = {name: part for name, part in parts.items() if name != "train"}
+        table = judge.joined(table, judge.restorations(trained, judged, filters))
+        best = max(filters, key=lambda name: table[f"test: {name}"]["psnr"])
         noisy = denoiser.degrade(examples)
         rows = {"clean": as_float(examples), "noisy": noisy, best.replace(", ", "\n"): filters[best](noisy)}
         rows["denoised"] = denoiser.restore(examples)
-        run.figure("denoised", plots.image_grid(rows, f"{config.dataset}, test set, {config.noise} noise"))
-        run.finish(config, mesh, splits)
+        title = f"{plain_name(config.dataset)}, test set, {config.noise} noise"
+        run.figure("denoised", plots.image_grid(rows, title))
+        run.finish(config, mesh, table)
     return denoiser
 
 
 def out_of_distribution(config: Config, other: str) -> None:
-    """Two runs, and one more folder for the table of PSNR and SSIM (trained on, tested on) and its figure."""
+    """Trains two runs, and fills one more folder with the table of PSNR and SSIM (trained on, tested on) and its figure."""
     if other == config.dataset:
         raise UserError(f"--ood {other} is the --dataset itself: choose another")
     configs = {name: dataclasses.replace(config, dataset=name, ood=None) for name in (config.dataset, other)}
@@ -127,17 +164,16 @@ def out_of_distribution(config: Config, other: str) -> None:
         run_name = f"{config.name}-{plain_name(name)}" if config.name else ""
         denoisers[name] = train(dataclasses.replace(own, name=run_name), data[name])
 
-    both = "-".join(map(plain_name, configs))
-    config = with_defaults(config, DEFAULTS[config.network], default_name(config, both))
-    assert config.batch_size
+    name = default_name(config, "-".join(map(plain_name, configs)))
+    config = dataclasses.replace(config, name=config.name or name)
     with open_run(config, "denoise") as run:
         run.figure("out_of_distribution", plots.image_grid(cross_rows(denoisers, data), "test sets"))
         table = cross_table(denoisers, {name: splits.test.images for name, splits in data.items()})
         run.finish(config, make_mesh(config.devices, config.batch_size), table)
 
 
-def cross_rows(denoisers: Mapping[str, Restorer], data: Mapping[str, Splits]) -> dict[str, np.ndarray]:
-    """The figure's rows: for each dataset its images clean, noisy, and denoised by each denoiser."""
+def cross_rows(denoisers: Mapping[str, Trained], data: Mapping[str, Splits]) -> dict[str, np.ndarray]:
+    """Returns the figure's rows: for each dataset its images clean, noisy, and denoised by each denoiser."""
     examples = {name: splits.test.one_per_class() for name, splits in data.items()}
     count = min(map(len, examples.values()))
     rows: dict[str, np.ndarray] = {}
@@ -149,23 +185,24 @@ def cross_rows(denoisers: Mapping[str, Restorer], data: Mapping[str, Splits]) ->
     return rows
 
 
-def cross_table(denoisers: Mapping[str, Restorer], images: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Mean PSNR and SSIM by what a denoiser was trained on (rows) and tested on (columns), above those of the input."""
+def cross_table(denoisers: Mapping[str, Trained], images: Mapping[str, np.ndarray]) -> Table:
+    """Averages PSNR and SSIM by what a denoiser was trained on (rows) and tested on (columns), above those of the input."""
     inputs = {name: next(iter(denoisers.values())).degrade(images[name]) for name in images}
     restored = {"noisy input": inputs} | {
         f"trained on {source}": {name: denoiser.restore(images[name]) for name in images}
         for source, denoiser in denoisers.items()
     }
-    rows: dict[str, dict[str, float]] = {}
+    rows: Table = {}
     for row, pictures in restored.items():
-        means = {name: mean_of_examples(restoration.quality(pictures[name], images[name])) for name in images}
-        rows[row] = {f"{metric} on {name}": means[name][metric] for metric in ("psnr", "ssim") for name in images}
+        means = {name: judge.quality(pictures[name], images[name]) for name in images}
+        rows[row] = {f"{metric} on {name}": means[name][metric] for metric in ("psnr", "ssim") for name in images if metric in means[name]}
     return rows
 
 
 def default_name(config: Config, dataset: str) -> str:
-    return f"{plain_name(dataset)}-{config.network}-{config.noise}-seed{config.seed}"
+    """Returns the name of the run's folder."""
+    return f"{plain_name(dataset)}-{config.network}-{config.noise}-{seeds_name(config)}"
 
 
 if __name__ == "__main__":
-    cli.run(main, Config)
+    cli.run(main, Config, recipes=("network", RECIPES))

@@ -1,157 +1,282 @@
-"""The variational autoencoder, fully connected: the lesson's recipe, and two that others have published figures for.
+"""Variational autoencoders: the tutorial's recipe, two with published figures, convolutional ones, and other losses.
 
 python -m experiments.vae                                   784-512-2, loss 784 * MSE + KL, 30 epochs
 python -m experiments.vae --seeds 5                         five seeds in one program, mean and sd of every figure
+python -m experiments.vae --recipe conv                     convolutional, 20 latents, Bernoulli pixels
 python -m experiments.vae --recipe flax                     Flax's example: 500 hidden, 20 latents, static binarisation
-python -m experiments.vae --recipe iwae --objective iwae --samples 50       Burda et al. (2016), the full schedule
+python -m experiments.vae --recipe iwae --objective iwae --samples 50       Burda et al. (2015), the full schedule
 python -m experiments.vae --objective beta_tc --beta 6      other losses; the README adds one of your own
 """
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import functools
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 
-from aejax import cli, pixels
+from aejax import cli, corruptions, divergences, losses, plots, rng
+from aejax.batching import as_float
+from aejax.data.feeds import check_batch
 from aejax.errors import UserError
-from aejax.methods.variational import Model
+from aejax.evaluation import judge
+from aejax.methods import objectives, variational
+from aejax.methods.method import Method, with_ema
+from aejax.methods.objectives import Objective
+from aejax.models import likelihoods
+from aejax.models.latent_variable import LatentVariableModel, Terms
+from aejax.models.posteriors import Gaussian
+from aejax.models.priors import StandardNormal
+from aejax.nn import build
+from aejax.nn.build import Network
 from aejax.nn.heads import GaussianEncoder
-from aejax.nn.mlp import MLP, DenseDecoder
-from aejax.pixels import Pixels
-from aejax.training.config import plain_name, with_defaults
-from aejax.training.splits import load_splits
-from experiments import variational, variational_report
-from experiments.variational import VariationalConfig
+from aejax.training import optimizers
+from aejax.training.config import JudgedConfig, above, at_least, plain_name, seeds_name
+from aejax.training.devices import make_mesh
+from aejax.training.loop import fit
+from aejax.training.runs import open_run
+from aejax.training.splits import Splits, load_splits, open_feed
+
+LikelihoodName = Literal[
+    "bernoulli", "continuous_bernoulli", "gaussian", "gaussian_learnt", "squared_error", "discretized_logistic"
+]
 
 
-class Recipe(NamedTuple):
-    """A published training recipe.
+@dataclass(frozen=True, kw_only=True)
+class Config(JudgedConfig):
+    """Train variational autoencoders; metrics, figures and checkpoints go to <runs>/vae/<name>/, by default named after
+    <dataset>-<recipe>-<objective><samples>-seed<seed>."""
 
-    Attributes:
-      defaults: of the options that are None.
-      hidden: widths of the encoder; the decoder's are its mirror.
-      optimizer: learning rate or schedule -> the optimiser.
-      activation: of the hidden layers.
-      pixels: p(x | z).
-      schedule: (learning rate, steps per epoch) -> the learning rate by the step.
+    recipe: Literal["tutorial", "conv", "flax", "iwae"] = "tutorial"
+    """sets the defaults of all other options. tutorial: 784-512-2 and RMSprop; conv: the tutorial's convolutional
+    networks, 20 latents; flax: Flax's VAE example; iwae: 784-200-200-50 and Adam on the paper's schedule of 3280
+    epochs, where --epochs 1, 4, 13, 40, 121, 364 or 1093 takes the first stages"""
+    epochs: int = at_least(1, 30)
+    """passes over the training images"""
+    batch_size: int = at_least(1, 256)
+    """images per step, over all devices"""
+    learning_rate: float = above(0, 1e-3)
+    """of the optimiser, at its peak"""
+    optimizer: Literal["adam", "rmsprop"] = "rmsprop"
+    """rmsprop: with PyTorch's settings"""
+    epsilon: float = above(0, 1e-8)
+    """of the optimiser's denominator"""
+    burda_stages: bool = False
+    """let the learning rate fall by 10^(-1/7) after 1, 4, 13, 40, ... epochs, as in Burda et al. (2015)"""
+    latents: int = at_least(1, 2)
+    """dimensions of the latent space"""
+    network: Network = "dense"
+    """residual: blocks with skip connections, any image size; tutorial: its small convolutional networks; dense"""
+    hidden: tuple[int, ...] = at_least(1, (512,))
+    """widths of the dense network's encoder; the decoder's are its mirror"""
+    activation: Literal["relu", "tanh"] = "relu"
+    """of the dense network"""
+    likelihood: LikelihoodName = "squared_error"
+    """of pixels. gaussian: of standard deviation 0.1; squared_error: summed, as in 784 * MSE; discretized_logistic: of
+    8-bit values, for bits per dimension"""
+    hold_out: bool = True
+    """keep a part of the train split to choose by. Without (--no-hold-out), as in published figures, all of it is learnt
+    from and the test split is evaluated after each epoch"""
+    binarization: Literal["none", "dynamic", "static"] = "none"
+    """grey images as they are; drawn as 0 or 1 at every step; or drawn once, with a fixed key"""
+    objective: Literal["elbo", "iwae", "dreg", "free_bits", "wae_mmd", "info_vae", "beta_tc", "tutorial"] = "elbo"
+    """what training minimises. tutorial: its mistake, which samples with std = exp(log-variance); kept for comparison"""
+    samples: int = at_least(1, 1)
+    """latents drawn for each image and step in training; the k of iwae and dreg"""
+    beta: float = at_least(0, 1.0)
+    """weight of the KL; for beta_tc of the total correlation alone"""
+    warm_up_epochs: float = at_least(0, 0.0)
+    """the weight of the KL rises from 0 to its value over these epochs"""
+    free_bits: float = at_least(0, 0.5)
+    """nats that free_bits leaves each latent"""
+    mmd_weight: float = at_least(0, 10.0)
+    """of the MMD in wae_mmd and info_vae"""
+    info_alpha: float = 0.0
+    """of info_vae: 1 takes the KL away"""
+    kernel: Literal["inverse_multiquadratic", "gaussian"] = "inverse_multiquadratic"
+    """of the MMD"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective in ("wae_mmd", "info_vae") and self.batch_size == 1:
+            raise UserError(f"--batch-size 1 leaves --objective {self.objective} no pairs: set 2 or more")
+        if self.objective == "dreg" and (self.beta != 1 or self.warm_up_epochs):
+            raise UserError("--objective dreg has no weight of the KL: leave --beta and --warm-up-epochs out")
+
+
+RECIPES = {
+    "tutorial": Config(),
+    "conv": Config(
+        recipe="conv", network="tutorial", likelihood="bernoulli", latents=20, optimizer="adam", learning_rate=2e-3
+    ),
+    "flax": Config(
+        recipe="flax",
+        epochs=20,
+        batch_size=128,
+        optimizer="adam",
+        hidden=(500,),
+        likelihood="bernoulli",
+        latents=20,
+        binarization="static",
+        hold_out=False,
+    ),
+    "iwae": Config(
+        recipe="iwae",
+        epochs=3280,
+        batch_size=20,
+        optimizer="adam",
+        epsilon=1e-4,
+        burda_stages=True,
+        hidden=(200, 200),
+        activation="tanh",
+        likelihood="bernoulli",
+        latents=50,
+        binarization="dynamic",
+        hold_out=False,
+    ),
+}
+
+
+def build_model(config: Config, image_shape: tuple[int, ...]) -> LatentVariableModel:
+    """Returns the model for images (height, width, channels)."""
+    likelihood = likelihoods.BY_NAME[config.likelihood]
+    trunk, decoder = build.trunk_and_decoder(
+        config.network,
+        image_shape,
+        config.latents,
+        hidden=config.hidden,
+        activation={"relu": nn.relu, "tanh": nn.tanh}[config.activation],
+        outputs_per_value=likelihood.outputs_per_value,
+    )
+    encoder = Gaussian(GaussianEncoder(trunk, config.latents))
+    return LatentVariableModel(encoder, decoder, StandardNormal(latents=config.latents), likelihood)
+
+
+def tutorial_mistake(terms: Terms) -> Array:
+    """Computes the tutorial's loss, whose latents were drawn with exp(log-variance) as the standard deviation.
+
+    Its log-variance is half of the true one, and its KL is that of the halved one: the loss is no bound.
     """
-
-    defaults: dict[str, Any]
-    hidden: Sequence[int]
-    optimizer: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation]
-    activation: Callable = nn.relu
-    pixels: Pixels = pixels.BERNOULLI
-    schedule: Callable[[float, int], optax.ScalarOrSchedule] = lambda rate, steps_per_epoch: rate
+    assert terms.mean is not None
+    assert terms.log_variance is not None
+    kl = losses.gaussian_kl(terms.mean, terms.log_variance / 2)
+    return -terms.log_likelihood.mean(axis=1) + kl.sum(axis=1)
 
 
-def torch_rmsprop(rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """With PyTorch's defaults."""
-    return optax.rmsprop(rate, decay=0.99, eps=1e-8, eps_in_sqrt=False)
+def build_objective(config: Config, images: int, warm_up_steps: int) -> Objective:
+    """Returns what --objective minimises, for a training split of `images` images."""
+    beta = 1.0 if config.objective == "beta_tc" else config.beta  # there it weighs the total correlation alone
+    weight = optax.linear_schedule(0.0, beta, warm_up_steps) if warm_up_steps else beta
+    kernel = {
+        "inverse_multiquadratic": divergences.inverse_multiquadratic(config.latents),
+        "gaussian": divergences.gaussian_kernel(config.latents**0.5),
+    }[config.kernel]
+    match config.objective:
+        case "iwae":
+            return objectives.beta_iwae(weight)
+        case "free_bits":
+            return objectives.free_bits(config.free_bits, weight)
+        case "wae_mmd":
+            return objectives.wae_mmd(config.mmd_weight, kernel)
+        case "info_vae":
+            return objectives.info_vae(config.info_alpha, config.mmd_weight, kernel, weight)
+        case "beta_tc":
+            return objectives.beta_tc(config.beta, images, weight)
+        case "tutorial":
+            return tutorial_mistake
+    return objectives.beta_elbo(weight)
 
 
-def burda_schedule(rate: float, steps_per_epoch: int) -> optax.Schedule:
-    """rate * 10^(-i / 7) for 3^i epochs, i = 0 ... 7: Burda et al. (2016), section 5."""
+def burda_stages(rate: float, steps_per_epoch: int) -> optax.Schedule:
+    """Returns rate * 10^(-i / 7) for 3^i epochs, i = 0 ... 7: Burda et al. (2015, arXiv:1509.00519), section 5."""
     ends = np.cumsum([3**i for i in range(7)]) * steps_per_epoch
     return optax.piecewise_constant_schedule(rate, {int(end): 10 ** (-1 / 7) for end in ends})
 
 
-RECIPES = {
-    "lesson": Recipe(
-        {
-            "epochs": 30,
-            "batch_size": 256,
-            "learning_rate": 1e-3,
-            "latents": 2,
-            "binarization": "none",
-            "hold_out": True,
-        },
-        hidden=(512,),
-        optimizer=torch_rmsprop,
-        pixels=pixels.SQUARED_ERROR_OF_SIGMOID,
-    ),
-    "flax": Recipe(
-        {
-            "epochs": 20,
-            "batch_size": 128,
-            "learning_rate": 1e-3,
-            "latents": 20,
-            "binarization": "static",
-            "hold_out": False,
-        },
-        hidden=(500,),
-        optimizer=optax.adam,
-    ),
-    "iwae": Recipe(
-        {
-            "epochs": 3280,
-            "batch_size": 20,
-            "learning_rate": 1e-3,
-            "latents": 50,
-            "binarization": "dynamic",
-            "hold_out": False,
-        },
-        hidden=(200, 200),
-        optimizer=lambda rate: optax.adam(rate, eps=1e-4),
-        activation=nn.tanh,
-        schedule=burda_schedule,
-    ),
-}
-LIKELIHOODS = {
-    "bernoulli": pixels.BERNOULLI,
-    "continuous_bernoulli": pixels.CONTINUOUS_BERNOULLI,
-    "gaussian": pixels.gaussian(0.1),
-    "gaussian_learnt": pixels.GAUSSIAN_LEARNT,
-    "squared_error": pixels.SQUARED_ERROR_OF_SIGMOID,
-}
+def build_method(config: Config, model: LatentVariableModel, images: int) -> Method:
+    """Returns how the model is learnt from a training split of `images` images."""
+    steps_per_epoch = images // config.batch_size
+    rate = burda_stages(config.learning_rate, steps_per_epoch) if config.burda_stages else config.learning_rate
+    make = {
+        "adam": functools.partial(optax.adam, eps=config.epsilon),
+        "rmsprop": functools.partial(optax.rmsprop, decay=0.99, eps=config.epsilon, eps_in_sqrt=False),
+    }[config.optimizer]
+    optimizer = optimizers.build(config, rate, config.epochs * steps_per_epoch, make=make)
+    transform = corruptions.binarize if config.binarization == "dynamic" else None
+    if config.objective == "dreg":
+        method = variational.doubly_reparameterized(model, optimizer, config.samples, transform=transform)
+    else:
+        objective = build_objective(config, images, round(config.warm_up_epochs * steps_per_epoch))
+        method = variational.vae(model, optimizer, objective, config.samples, transform=transform)
+    return with_ema(method, config.ema_decay)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config(VariationalConfig):
-    """Train fully connected VAEs; metrics, figures and checkpoints go to <runs>/vae/<name>/, by default named after
-    <dataset>-<recipe>-<objective><samples>-seed<seed>."""
+def binarized(config: Config, data: Splits) -> Splits:
+    """Returns the splits as they are modelled: static draws every image once, dynamic those to evaluate on."""
+    if config.binarization == "none":
+        return data
+    key = rng.stream(rng.root_key(0), "static binarisation")
 
-    recipe: Literal["lesson", "flax", "iwae"] = "lesson"
-    """lesson: 784-512-2 and RMSprop; flax: its VAE example; iwae: 784-200-200-50 and Adam on a schedule of 3280 epochs,
-    of which --epochs 1, 4, 13, 40, 121, 364 or 1093 takes the first stages"""
-    likelihood: Literal["bernoulli", "continuous_bernoulli", "gaussian", "gaussian_learnt", "squared_error"] | None = (
-        None
-    )
-    """of pixels; gaussian: of standard deviation 0.1; squared_error: summed, as in 784 * MSE. None: the recipe's"""
-    log_variance_as_log_std: bool = False
-    """sample with the standard deviation exp(log-variance), the lesson's mistake: the loss is then no bound"""
+    def drawn_once(images: np.ndarray, key: Array) -> np.ndarray:
+        starts = range(0, len(images), 10_000)
+        blocks = [jnp.asarray(as_float(images[start : start + 10_000])) for start in starts]
+        drawn = [corruptions.binarize(rng.stream(key, "block", i), x) for i, x in zip(starts, blocks, strict=True)]
+        return (255 * np.concatenate([np.asarray(block) for block in drawn])).astype(np.uint8)
 
-
-def build(config: Config, image_shape: tuple[int, ...]) -> Model:
-    """The networks for images (height, width, channels); `config` has its recipe's defaults."""
-    assert config.latents
-    recipe = RECIPES[config.recipe]
-    likelihood = recipe.pixels if config.likelihood is None else LIKELIHOODS[config.likelihood]
-    outputs = (*image_shape[:2], image_shape[2] * likelihood.outputs_per_value)
-    return Model(
-        GaussianEncoder(MLP(recipe.hidden, recipe.activation), config.latents),
-        DenseDecoder(recipe.hidden[::-1], outputs, recipe.activation),
-        likelihood,
-        config.log_variance_as_log_std,
-    )
+    splits = {
+        name: dataclasses.replace(dataset, images=drawn_once(dataset.images, rng.stream(key, name)))
+        for name, dataset in data.parts().items()
+        if name != "train" or config.binarization == "static"
+    }
+    return data._replace(**splits, **({} if "held_out" in splits else {"held_out": splits["test"]}))
 
 
 def main(config: Config) -> None:
-    recipe = RECIPES[config.recipe]
-    objective = variational.objective_name(config) + ("-wrong_std" if config.log_variance_as_log_std else "")
-    name = f"{plain_name(config.dataset)}-{config.recipe}-{objective}-{variational.seeds_name(config)}"
-    config = with_defaults(config, recipe.defaults, name)
-    assert config.batch_size
-    assert config.learning_rate
-    if config.log_variance_as_log_std and config.objective == "dreg":
-        raise UserError("--log-variance-as-log-std has no meaning with --objective dreg: choose another objective")
-    data = load_splits(config, hold_out=bool(config.hold_out))
-    model = build(config, data.train.images.shape[1:])
-    rate = recipe.schedule(config.learning_rate, len(data.train.images) // config.batch_size)
-    variational_report.train_and_judge(config, "vae", model, recipe.optimizer(rate), data)
+    objective = f"{config.objective}{config.samples if config.samples > 1 else ''}"
+    name = f"{plain_name(config.dataset)}-{config.recipe}-{objective}-{seeds_name(config)}"
+    config = dataclasses.replace(config, name=config.name or name)
+    mesh = make_mesh(config.devices, config.batch_size, dense=config.network == "dense")
+    original = load_splits(config, hold_out=config.hold_out)
+    check_batch(original.train.images, config.batch_size, mesh)
+    model = build_model(config, original.image_shape)
+    data = binarized(config, original)
+    method = build_method(config, model, len(data.train.images))
+    parts, chosen_by = data.parts(), "held_out" if config.hold_out else "test"
+    examples = data.test.one_per_class()
+
+    with open_run(config, "vae", model=model, data=original) as run:
+        states = fit(
+            method,
+            open_feed(config, data.train.images, config.batch_size, mesh),
+            run,
+            epochs=config.epochs,
+            seed=config.seed,
+            seeds=config.seeds,
+            evaluations={chosen_by: parts[chosen_by].images},
+            on_epoch=lambda states, step: run.draw(run.trained(states, mesh)[0].reconstruct, examples, step),
+        )
+        trained = run.trained(states, mesh)
+        first = trained[0]
+        rows = {"input": as_float(examples), "reconstruction": first.reconstruct(examples)}
+        run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
+        run.figure("samples", plots.mosaic(first.generate(60), columns=12, title="decoded from the prior"))
+        table = judge.joined(
+            judge.of_splits(method, states, {name: part.images for name, part in parts.items()}, mesh),
+            judge.judge(
+                trained,
+                data.train,
+                data.test,
+                held_out=data.held_out,
+                original=(original.train, original.test),
+                settings=config.judging(),
+            ),
+        )
+        run.finish(config, mesh, table, curves=("loss", "distortion", "rate"))
 
 
 if __name__ == "__main__":
-    cli.run(main, Config)
+    cli.run(main, Config, recipes=("recipe", RECIPES))

@@ -17,7 +17,7 @@ from aejax.nn.layers import ConvMaxPool, to_batch_minor
 FEATURES = 64
 
 _BATCH = 256
-_SMALLEST = 8  # pixels: two poolings leave 2 x 2
+SMALLEST = 8  # pixels: two poolings leave 2 x 2
 _BLOCK_PIXELS = 2**18  # 334 images of 28 x 28; the activations take about 200 bytes per pixel
 
 
@@ -101,7 +101,7 @@ def train(
     Raises:
       ValueError: for anything else.
     """
-    if images.ndim != 4 or min(images.shape[1:3]) < _SMALLEST or images.dtype != np.uint8:
+    if images.ndim != 4 or min(images.shape[1:3]) < SMALLEST or images.dtype != np.uint8:
         raise ValueError(f"expected uint8 images (n, h, w, c) of at least 8x8, got {images.dtype} {images.shape}")
     _check_labels(labels, len(images), classes)
     batch_size = min(_BATCH, len(images)) if batch_size is None else batch_size

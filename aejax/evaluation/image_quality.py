@@ -16,7 +16,7 @@ Images = jax.Array | np.ndarray
 
 PSNR_CAP = 100.0  # dB
 
-_SSIM_WINDOW = 11
+SMALLEST = _SSIM_WINDOW = 11  # pixels
 _BLOCK_IMAGES = 4096
 _SSIM_BLOCK_PIXELS = 2**15  # fits the cache: 2.5 times as fast as one big block
 
@@ -94,22 +94,15 @@ def luma(images: Images) -> jax.Array:
 
 
 def summary(reconstructions: Images, targets: Images) -> dict[str, np.ndarray]:
-    """{"mse", "psnr" (dB), "ssim"} -> (n,) float32 each, as the functions above define them; raises what they raise."""
-    return {
+    """Computes {"mse", "psnr" (dB), "ssim"} -> (n,) float32 each, as the functions above define them.
+
+    Images smaller than SSIM's window have no "ssim". Raises what these functions raise.
+    """
+    values = {
         "mse": np.asarray(mean_squared_error(reconstructions, targets)),
         "psnr": np.asarray(psnr(reconstructions, targets)),
-        "ssim": ssim(reconstructions, targets),
     }
-
-
-def summary_in_blocks(reconstruct: Callable[[np.ndarray], Images], images: np.ndarray) -> dict[str, np.ndarray]:
-    """`summary` of what `reconstruct` makes of uint8 images (n, h, w, c), a few thousand at a time to bound the memory.
-
-    `reconstruct` takes uint8 images and returns floating-point ones, each from its own image alone.
-    """
-    blocks = [images[start : start + _BLOCK_IMAGES] for start in range(0, len(images), _BLOCK_IMAGES)]
-    parts = [summary(reconstruct(block), block.astype(np.float32) / np.float32(255)) for block in blocks]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return values | {"ssim": ssim(reconstructions, targets)} if min(targets.shape[1:3]) >= SMALLEST else values
 
 
 def _check(reconstructions: Images, targets: Images) -> None:

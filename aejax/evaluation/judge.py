@@ -20,6 +20,7 @@ from aejax.methods.method import Method, State
 from aejax.models.trained import Trained
 from aejax.tables import Table, joined, mean_and_sd, mean_of_examples, over_seeds
 
+_BLOCK = 4096  # images whose quality is computed at once, which bounds the memory
 CODES, FLOOR = "prior match: codes", "prior match: two prior samples"
 
 
@@ -95,6 +96,36 @@ def judge(
     return joined(*(stage() for stage in _shown(stages)))
 
 
+def restorations(
+    trained: Sequence[Trained],
+    splits: Mapping[str, Labelled],
+    baselines: Mapping[str, Callable[[np.ndarray], np.ndarray]],
+) -> Table:
+    """Judges what a denoiser or super-resolver restores on each split, and on "test" also what costs nothing.
+
+    Args:
+      trained: models of one configuration, one per seed; all see the same noise.
+      splits: by name, with "test" among them.
+      baselines: by name, degraded images (n, h, w, c) in [0, 1] -> restored ones.
+
+    Returns:
+      A row for each split, and "test: <name>" for each baseline.
+    """
+    inputs = trained[0].degrade(splits["test"].images)
+    stages = {
+        name: lambda name=name, part=part: {
+            name: over_seeds([quality(one.restore(part.images), part.images) for one in trained])
+        }
+        for name, part in splits.items()
+    } | {
+        name: lambda name=name, baseline=baseline: {
+            f"test: {name}": quality(baseline(inputs), splits["test"].images)
+        }
+        for name, baseline in baselines.items()
+    }
+    return joined(*(stage() for stage in _shown(stages)))
+
+
 def reasons(image_shape: tuple[int, ...], train_labels: np.ndarray | None) -> list[str]:
     """Says in one line each what `judge` leaves out for images (height, width, channels) and training labels."""
     found = []
@@ -108,8 +139,18 @@ def reasons(image_shape: tuple[int, ...], train_labels: np.ndarray | None) -> li
 
 
 def quality(pictures: np.ndarray, images: np.ndarray) -> dict[str, float]:
-    """Averages MSE, PSNR (dB) and, where images are large enough, SSIM over pairs of pictures and uint8 images."""
-    return mean_of_examples(image_quality.summary_in_blocks(pictures, images))
+    """Averages MSE, PSNR (dB) and, where images are large enough, SSIM over pairs of pictures and uint8 images.
+
+    RGB images also have "psnr_y", the PSNR on their luma.
+    """
+    blocks = []
+    for start in range(0, len(images), _BLOCK):
+        picture, image = pictures[start : start + _BLOCK], as_float(images[start : start + _BLOCK])
+        values = image_quality.summary(picture, image)
+        if image.shape[-1] == 3:
+            values["psnr_y"] = np.asarray(image_quality.psnr(image_quality.luma(picture), image_quality.luma(image)))
+        blocks.append(values)
+    return mean_of_examples({name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]})
 
 
 def _shown(stages: Mapping[str, Callable[[], Table]]) -> Iterator[Callable[[], Table]]:

@@ -39,6 +39,10 @@ class ImageToImage:
         inputs = jax.eval_shape(self.corrupt, images, key)
         return self.network.init(key, jnp.zeros(inputs.shape, inputs.dtype))
 
+    def own(self, params: Params) -> Params:
+        """Returns the model's part of params: all of them."""
+        return params
+
     def corrupt(self, images: Array, key: Array) -> Array:
         """Returns what the network sees of images; equal keys give equal noise."""
         return images if self.corruption is None else self.corruption(key, images)

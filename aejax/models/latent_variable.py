@@ -79,6 +79,10 @@ class LatentVariableModel:
         own = self.prior.init(rng.stream(key, "prior"), images)
         return {**params, "prior": own} if own else params
 
+    def own(self, params: Params) -> Params:
+        """Returns the model's part of params, without those of a discriminator or of other helpers of training."""
+        return {name: part for name, part in params.items() if name in ("encoder", "decoder", "prior")}
+
     def terms(self, params: Params, images: Array, key: Array, samples: int = 1, step: Array | int = 0) -> Terms:
         """Draws `samples` latents for each image and computes every term of an objective.
 

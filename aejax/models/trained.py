@@ -62,11 +62,19 @@ class Trained:
         return getattr(self.model, "has_density", False)
 
     @cached_property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one of the encoder's or network's inputs: the images', or that of a corrupted image."""
+        if not hasattr(self.model, "corrupt"):
+            return self.image_shape
+        image = jax.ShapeDtypeStruct((1, *self.image_shape), np.float32)
+        return jax.eval_shape(self.model.corrupt, image, jax.eval_shape(rng.root_key, 0)).shape[1:]
+
+    @cached_property
     def latents(self) -> int:
         """The number of values in an image's code; 0 where the model has no latents."""
         if not self.has_latents:
             return 0
-        image = jax.ShapeDtypeStruct((1, *self.image_shape), np.float32)
+        image = jax.ShapeDtypeStruct((1, *self.input_shape), np.float32)
         return int(np.prod(jax.eval_shape(self.model.encode, self.params, image).shape[1:]))
 
     def encode(self, images: np.ndarray) -> np.ndarray:
