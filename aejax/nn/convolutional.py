@@ -1,7 +1,5 @@
 """The lesson's convolutional encoder and decoder, and the autoencoder that joins them."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 from jax import Array
 
@@ -31,7 +29,7 @@ class ConvEncoder(nn.Module):
     (batch, height, width, channels) -> (batch, h, w, widths[-1]); with three layers 28 -> 14 -> 7 -> 4.
     """
 
-    widths: Sequence[int] = (16, 8, 8)
+    widths: tuple[int, ...] = (16, 8, 8)
     lowering: Lowering = "auto"
 
     @nn.compact
@@ -50,7 +48,7 @@ class ConvDecoder(nn.Module):
     """
 
     channels: int = 1
-    widths: Sequence[int] = (8, 8, 16)
+    widths: tuple[int, ...] = (8, 8, 16)
     lowering: Lowering = "auto"
 
     @nn.compact
@@ -67,8 +65,8 @@ class ConvAutoencoder(nn.Module):
     """Images to logits of the same shape: (batch, height, width, channels), height and width of the form 8 k + 4."""
 
     channels: int = 1
-    encoder_widths: Sequence[int] = (16, 8, 8)
-    decoder_widths: Sequence[int] = (8, 8, 16)
+    encoder_widths: tuple[int, ...] = (16, 8, 8)
+    decoder_widths: tuple[int, ...] = (8, 8, 16)
     lowering: Lowering = "auto"
 
     def setup(self) -> None:

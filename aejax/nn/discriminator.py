@@ -1,7 +1,5 @@
 """Networks that tell prior samples from codes."""
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,7 @@ class Discriminator(nn.Module):
     With `spectral_norm` every kernel is divided by its largest singular value (Miyato et al. 2018).
     """
 
-    widths: Sequence[int]
+    widths: tuple[int, ...]
     spectral_norm: bool = False
 
     @nn.compact

@@ -1,7 +1,6 @@
 """What joins networks of images to vectors of latents."""
 
 import math
-from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -63,7 +62,7 @@ class LatentDecoder(nn.Module):
     """
 
     trunk: nn.Module
-    map_shape: Sequence[int]
+    map_shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, latents: Array) -> Array:

@@ -1,7 +1,7 @@
 """Fully connected networks."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import flax.linen as nn
 from jax import Array
@@ -12,7 +12,7 @@ Activation = Callable[[Array], Array]
 class MLP(nn.Module):
     """Dense layers, an activation after each: (batch, ...), flattened per example, -> (batch, widths[-1])."""
 
-    widths: Sequence[int]
+    widths: tuple[int, ...]
     activation: Activation = nn.relu
 
     @nn.compact
@@ -26,8 +26,8 @@ class MLP(nn.Module):
 class DenseDecoder(nn.Module):
     """Latents to outputs such as logits: (batch, latents) -> (batch, *image_shape), by dense layers of these widths."""
 
-    widths: Sequence[int]
-    image_shape: Sequence[int]
+    widths: tuple[int, ...]
+    image_shape: tuple[int, ...]
     activation: Activation = nn.relu
 
     @nn.compact

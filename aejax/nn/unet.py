@@ -4,8 +4,6 @@ Resolution is changed by moving pixels between space and channels (sub-pixel con
 convolution runs at full resolution: where a step's time goes, a pixel costs four times less with each halving.
 """
 
-from collections.abc import Sequence
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -23,8 +21,8 @@ class UNet(nn.Module):
     """
 
     channels: int = 1
-    widths: Sequence[int] = (24, 48)
-    blocks: Sequence[int] = (1, 1)
+    widths: tuple[int, ...] = (24, 48)
+    blocks: tuple[int, ...] = (1, 1)
     lowering: Lowering = "auto"
 
     @nn.compact

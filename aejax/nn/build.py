@@ -1,0 +1,92 @@
+"""The networks that `--network` names, for images of any shape: an encoder's trunk and a decoder."""
+
+from typing import Literal, get_args
+
+import flax.linen as nn
+
+from aejax.errors import UserError
+from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
+from aejax.nn.heads import LatentDecoder
+from aejax.nn.layers import Lowering
+from aejax.nn.mlp import MLP, DenseDecoder
+from aejax.nn.residual import ResidualDecoder, ResidualEncoder
+
+Network = Literal["residual", "tutorial", "dense"]
+"""residual: convolutions in residual blocks, with a linear path around them; tutorial: the small convolutional network
+of the tutorial; dense: fully connected layers."""
+
+_SIZES: dict[Network, str] = {
+    "residual": "at least 8 x 8 pixels",
+    "tutorial": "a height and a width of 12, 20, 28, 36 or further steps of 8",
+    "dense": "at least 1 x 1 pixels",
+}
+
+
+def takes(name: Network, image_shape: tuple[int, ...]) -> bool:
+    """Tells whether a network can encode and decode images of this shape, (height, width, channels)."""
+    height, width, _ = image_shape
+    match name:
+        case "residual":
+            return min(height, width) >= 8
+        case "tutorial":
+            return height % 8 == width % 8 == 4 and min(height, width) >= 12
+        case "dense":
+            return min(height, width) >= 1
+
+
+def check_image_shape(name: Network, image_shape: tuple[int, ...]) -> None:
+    """Raises UserError for images that a network cannot take; the message names the networks that can."""
+    if takes(name, image_shape):
+        return
+    height, width, _ = image_shape
+    others = " or ".join(f"--network {other}" for other in get_args(Network) if takes(other, image_shape))
+    raise UserError(
+        f"--network {name} needs images with {_SIZES[name]}, not {height} x {width}: use {others}, or resize the "
+        "images with --image-size 28"
+    )
+
+
+def trunk_and_decoder(
+    name: Network,
+    image_shape: tuple[int, ...],
+    latents: int,
+    *,
+    width: int = 32,
+    levels: int = 2,
+    blocks: int = 1,
+    hidden: tuple[int, ...] = (1024, 1024),
+    outputs_per_value: int = 1,
+    lowering: Lowering = "auto",
+) -> tuple[nn.Module, nn.Module]:
+    """Builds an encoder's trunk and a decoder; `aejax.nn.heads` joins the trunk to latents.
+
+    Args:
+      name: the network.
+      image_shape: (height, width, channels).
+      latents: the number of latents.
+      width: channels of "residual" at half the resolution; they double with each further halving.
+      levels: how often "residual" halves the resolution.
+      blocks: residual blocks at each level of "residual", in the encoder and in the decoder.
+      hidden: widths of the hidden layers of "dense", from the images to the latents; the decoder mirrors them.
+      outputs_per_value: outputs of the decoder for each value of an image, such as 2 for a mean and a log-variance.
+      lowering: of convolutions.
+
+    Returns:
+      The trunk, images (batch, height, width, channels) -> features (batch, ...), and the decoder, latents
+      (batch, latents) -> outputs (batch, height, width, channels * outputs_per_value).
+
+    Raises:
+      UserError: if the network cannot take images of this shape.
+    """
+    check_image_shape(name, image_shape)
+    rows, columns, channels = image_shape
+    outputs = (rows, columns, channels * outputs_per_value)
+    match name:
+        case "residual":
+            fields = {"width": width, "levels": levels, "blocks": blocks}
+            return ResidualEncoder(**fields, lowering=lowering), ResidualDecoder(outputs, **fields, lowering=lowering)
+        case "tutorial":
+            decoder = LatentDecoder(ConvDecoder(outputs[-1], lowering=lowering), map_shape(rows, columns))
+            return ConvEncoder(lowering=lowering), decoder
+        case "dense":
+            return MLP(hidden), DenseDecoder(hidden[::-1], outputs)
