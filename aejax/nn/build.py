@@ -8,7 +8,7 @@ from aejax.errors import UserError
 from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
 from aejax.nn.heads import LatentDecoder
 from aejax.nn.layers import Lowering
-from aejax.nn.mlp import MLP, DenseDecoder
+from aejax.nn.mlp import MLP, Activation, DenseDecoder
 from aejax.nn.residual import ResidualDecoder, ResidualEncoder
 
 Network = Literal["residual", "tutorial", "dense"]
@@ -55,6 +55,7 @@ def trunk_and_decoder(
     levels: int = 2,
     blocks: int = 1,
     hidden: tuple[int, ...] = (1024, 1024),
+    activation: Activation = nn.relu,
     outputs_per_value: int = 1,
     lowering: Lowering = "auto",
 ) -> tuple[nn.Module, nn.Module]:
@@ -68,6 +69,7 @@ def trunk_and_decoder(
       levels: how often "residual" halves the resolution.
       blocks: residual blocks at each level of "residual", in the encoder and in the decoder.
       hidden: widths of the hidden layers of "dense", from the images to the latents; the decoder mirrors them.
+      activation: of the hidden layers of "dense".
       outputs_per_value: outputs of the decoder for each value of an image, such as 2 for a mean and a log-variance.
       lowering: of convolutions.
 
@@ -89,4 +91,4 @@ def trunk_and_decoder(
             decoder = LatentDecoder(ConvDecoder(outputs[-1], lowering=lowering), map_shape(rows, columns))
             return ConvEncoder(lowering=lowering), decoder
         case "dense":
-            return MLP(hidden), DenseDecoder(hidden[::-1], outputs)
+            return MLP(hidden, activation), DenseDecoder(hidden[::-1], outputs, activation)
