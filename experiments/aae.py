@@ -41,7 +41,7 @@ from aejax.methods.gan_losses import GanLossName
 from aejax.methods.method import Method, with_ema
 from aejax.models import priors
 from aejax.models.latent_variable import LatentVariableModel
-from aejax.models.posteriors import Deterministic, Gaussian, Posterior, Universal
+from aejax.models.posteriors import DeterministicPosterior, GaussianPosterior, Posterior, UniversalPosterior
 from aejax.models.trained import Trained
 from aejax.nn import build
 from aejax.nn.build import Network
@@ -187,11 +187,11 @@ def build_model(config: Config, image_shape: tuple[int, ...], kind: Kind = "AAE"
     trunk, decoder = build.trunk_and_decoder(config.network, image_shape, config.latents, hidden=config.hidden)
     posterior: Posterior
     if kind == "VAE" or config.encoder == "gaussian":
-        posterior = Gaussian(GaussianEncoder(trunk, config.latents))
+        posterior = GaussianPosterior(GaussianEncoder(trunk, config.latents))
     elif config.encoder == "universal":
-        posterior = Universal(UniversalEncoder(trunk, config.latents, width=100))
+        posterior = UniversalPosterior(UniversalEncoder(trunk, config.latents, width=100))
     else:
-        posterior = Deterministic(LatentEncoder(trunk, config.latents))
+        posterior = DeterministicPosterior(LatentEncoder(trunk, config.latents))
     return LatentVariableModel(posterior, decoder, priors.by_name(config.prior, config.latents))
 
 

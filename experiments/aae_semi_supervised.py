@@ -25,8 +25,8 @@ from aejax.methods.gan_losses import GanLossName
 from aejax.methods.method import Method, with_ema
 from aejax.methods.semi_supervised_aae import Adversaries, Examples, Optimizers
 from aejax.models.latent_variable import LatentVariableModel
-from aejax.models.posteriors import ClassAndStyle
-from aejax.models.priors import ClassAndStyle as ClassAndStylePrior
+from aejax.models.posteriors import ClassAndStylePosterior
+from aejax.models.priors import ClassAndStylePrior
 from aejax.models.trained import Trained
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import LatentEncoder
@@ -118,7 +118,7 @@ def build_model(config: Config, image_shape: tuple[int, ...], classes: int) -> L
     """Returns the model for images (height, width, channels) of a number of classes, or clusters."""
     codes = classes + config.style
     return LatentVariableModel(
-        ClassAndStyle(LatentEncoder(MLP(config.hidden), codes), classes),
+        ClassAndStylePosterior(LatentEncoder(MLP(config.hidden), codes), classes),
         DenseDecoder(config.hidden[::-1], image_shape),
         ClassAndStylePrior(latents=codes, classes=classes),
     )

@@ -23,7 +23,7 @@ from aejax.methods import reconstruction, variational
 from aejax.methods.method import Method, with_ema
 from aejax.models.image_to_image import ImageToImage
 from aejax.models.latent_variable import LatentVariableModel
-from aejax.models.posteriors import Gaussian
+from aejax.models.posteriors import GaussianPosterior
 from aejax.models.priors import StandardNormal
 from aejax.models.trained import Trained
 from aejax.nn import build
@@ -103,7 +103,7 @@ def build_models(config: Config, image_shape: tuple[int, ...]) -> dict[str, Imag
     trunk, decoder = build.trunk_and_decoder(config.network, image_shape, 2)
     return {
         "autoencoder": ImageToImage(Autoencoder(LatentEncoder(trunk, 2), decoder)),
-        "VAE": LatentVariableModel(Gaussian(GaussianEncoder(trunk, 2)), decoder, StandardNormal(latents=2)),
+        "VAE": LatentVariableModel(GaussianPosterior(GaussianEncoder(trunk, 2)), decoder, StandardNormal(latents=2)),
     }
 
 

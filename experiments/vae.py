@@ -29,7 +29,7 @@ from aejax.methods.method import Method, with_ema
 from aejax.methods.objectives import Objective
 from aejax.models import likelihoods
 from aejax.models.latent_variable import LatentVariableModel, Terms
-from aejax.models.posteriors import Gaussian
+from aejax.models.posteriors import GaussianPosterior
 from aejax.models.priors import StandardNormal
 from aejax.nn import build
 from aejax.nn.build import Network
@@ -152,7 +152,7 @@ def build_model(config: Config, image_shape: tuple[int, ...]) -> LatentVariableM
         activation={"relu": nn.relu, "tanh": nn.tanh}[config.activation],
         outputs_per_value=likelihood.outputs_per_value,
     )
-    encoder = Gaussian(GaussianEncoder(trunk, config.latents))
+    encoder = GaussianPosterior(GaussianEncoder(trunk, config.latents))
     return LatentVariableModel(encoder, decoder, StandardNormal(latents=config.latents), likelihood)
 
 

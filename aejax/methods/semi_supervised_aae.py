@@ -23,7 +23,7 @@ from aejax.methods import gan_losses
 from aejax.methods.gan_losses import GanLoss
 from aejax.methods.method import Method, Metrics, Params, Phase, several_optimizers
 from aejax.models.latent_variable import LatentVariableModel
-from aejax.models.posteriors import ClassAndStyle
+from aejax.models.posteriors import ClassAndStylePosterior
 
 
 class Examples(NamedTuple):
@@ -54,7 +54,7 @@ class Adversaries:
     """A discriminator for each part of the code; params stand under "class_discriminator" and "style_discriminator".
 
     Attributes:
-      model: with a `ClassAndStyle` posterior and prior.
+      model: with a `ClassAndStylePosterior` posterior and prior.
       classes: a network (batch, classes), probabilities or one-hot -> outputs (batch,).
       style: a network (batch, style) -> outputs (batch,).
     """
@@ -65,7 +65,7 @@ class Adversaries:
 
     @property
     def posterior(self) -> ClassAndStyle:
-        assert isinstance(self.model.posterior, ClassAndStyle)
+        assert isinstance(self.model.posterior, ClassAndStylePosterior)
         return self.model.posterior
 
     def init(self, key: Array, examples: Examples) -> Params:

@@ -72,7 +72,7 @@ class Posterior(abc.ABC):
 
 
 @dataclass(frozen=True)
-class Deterministic(Posterior):
+class DeterministicPosterior(Posterior):
     """A code as a function of the image; the encoder maps images to latents (batch, latents)."""
 
     has_density: ClassVar[bool] = False
@@ -87,7 +87,7 @@ class Deterministic(Posterior):
 
 
 @dataclass(frozen=True)
-class Gaussian(Posterior):
+class GaussianPosterior(Posterior):
     """A diagonal Gaussian; the encoder maps images to the mean and the log-variance, (batch, latents) each.
 
     Kingma and Welling (2013, arXiv:1312.6114), section 2.4.
@@ -118,7 +118,7 @@ class Gaussian(Posterior):
 
 
 @dataclass(frozen=True)
-class Universal(Posterior):
+class UniversalPosterior(Posterior):
     """A posterior of any shape: a function of the image and of noise, (images, noise (batch, noise)) -> latents.
 
     Makhzani et al. (2015, arXiv:1511.05644), section 2.2. It has no density; `mean` decodes zero noise.
@@ -153,7 +153,7 @@ class Universal(Posterior):
 
 
 @dataclass(frozen=True)
-class ClassAndStyle(Deterministic):
+class ClassAndStylePosterior(DeterministicPosterior):
     """Probabilities of classes, then a style; the encoder maps images to (batch, classes + style), logits first.
 
     Makhzani et al. (2015, arXiv:1511.05644), section 2.4.

@@ -155,7 +155,7 @@ class SwissRoll(_Planar):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassAndStyle(Prior):
+class ClassAndStylePrior(Prior):
     """One-hot vectors of uniform classes, then a style from N(0, I): (classes + style,) latents.
 
     Makhzani et al. (2015, arXiv:1511.05644), section 2.4. It has no density, since classes are discrete.
