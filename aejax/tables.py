@@ -1,11 +1,14 @@
 """Tables of figures: means and standard deviations over examples and seeds, as text and as Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-Table = dict[str, dict[str, float]]
-"""Figures by row and column; the sample standard deviation of column "x" over seeds is the column "x_sd"."""
+Row = dict[str, float | np.ndarray]
+Table = dict[str, Row]
+"""Figures by row and column: a number, or an array (seeds,) of each seed's own."""
+Reduced = dict[str, dict[str, float]]
+"""The same with means over seeds; the sample standard deviation of column "x" is the column "x_sd"."""
 
 
 def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -13,7 +16,7 @@ def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
     return {name: float(np.mean(v, dtype=np.float64)) for name, v in values.items()}
 
 
-def mean_and_sd(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+def mean_and_sd(values: Mapping[str, float | np.ndarray]) -> dict[str, float]:
     """Averages scalars (), or one per seed (seeds,), by name; of several seeds also the sample sd, by name + "_sd"."""
     result = {}
     for name, value in values.items():
@@ -24,9 +27,14 @@ def mean_and_sd(values: Mapping[str, np.ndarray]) -> dict[str, float]:
     return result
 
 
-def over_seeds(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Averages one row of figures per seed, as `mean_and_sd` does."""
-    return mean_and_sd({name: np.array([row[name] for row in rows]) for name in rows[0]})
+def over_seeds(rows: Sequence[Mapping[str, float]]) -> Row:
+    """Puts one row of figures per seed together, as arrays (seeds,)."""
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def reduced(table: Table) -> Reduced:
+    """Averages each figure over its seeds, as `mean_and_sd` does."""
+    return {name: mean_and_sd(row) for name, row in table.items()}
 
 
 def joined(*tables: Table) -> Table:

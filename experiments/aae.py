@@ -174,7 +174,7 @@ def run_one(
         splits = {name: without_labels(config, kind, part) for name, part in data.parts().items()}
         table = judge.joined(
             judge.of_splits(method, states, splits, mesh),
-            judge.judge(trained, data.train, data.test, held_out=data.held_out, settings=config.judging()),
+            judge.judge(trained, data.train, data.test, held_out=data.held_out, settings=judge.Settings.of(config)),
             {f"{judge.CODES}, {name}": other.table[judge.CODES] for name, other in others.items()},
         )
         curves = "bce", "discriminator_loss", "generator_loss", "discriminator_accuracy"

@@ -15,7 +15,7 @@ from aejax.errors import UserError
 from aejax.evaluation import judge
 from aejax.methods.gan_losses import GanLossName
 from aejax.models.trained import Trained
-from aejax.tables import Table
+from aejax.tables import Row, Table
 from aejax.training import optimizers
 from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
@@ -123,7 +123,7 @@ def walks(trained: Trained) -> dict[str, np.ndarray]:
     return {label: trained.decode(np.asarray(points)) for label, points in lines.items()}
 
 
-def summary(table: Table) -> dict[str, float]:
+def summary(table: Table) -> Row:
     """Chooses from a model's table: reconstruction, prior match next to its floor, and what codes tell of labels."""
     columns = {
         "bce": ("test", "bce"),
@@ -133,12 +133,7 @@ def summary(table: Table) -> dict[str, float]:
         "mmd floor": (judge.FLOOR, "mmd"),
         "knn": ("test", "knn"),
     }
-    return {
-        f"{name}{sd}": table[row][f"{column}{sd}"]
-        for name, (row, column) in columns.items()
-        for sd in ("", "_sd")
-        if f"{column}{sd}" in table[row]
-    }
+    return {name: table[row][column] for name, (row, column) in columns.items() if column in table[row]}
 
 
 if __name__ == "__main__":

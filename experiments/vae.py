@@ -272,7 +272,7 @@ def main(config: Config) -> None:
                 data.test,
                 held_out=data.held_out,
                 original=(original.train, original.test),
-                settings=config.judging(),
+                settings=judge.Settings.of(config),
             ),
         )
         run.finish(config, mesh, table, curves=("loss", "distortion", "rate"))

@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from aejax import batching, rng
 from aejax.batching import as_float
-from aejax.evaluation import classifier, image_quality, parzen, pca, prior_match, representation, sample_quality
+from aejax.evaluation import classifier, image_quality, parzen, prior_match, representation, sample_quality
 from aejax.evaluation.likelihood import active_units, bits_per_dimension
 from aejax.methods.method import Method, State
 from aejax.models.trained import Trained
-from aejax.tables import Table, joined, mean_and_sd, mean_of_examples, over_seeds
+from aejax.tables import Row, Table, joined, mean_of_examples, over_seeds
 
 _BLOCK = 4096  # images whose quality is computed at once, which bounds the memory
 CODES, FLOOR = "prior match: codes", "prior match: two prior samples"
@@ -50,6 +50,11 @@ class Settings(NamedTuple):
     judge_samples: bool = True
     parzen_samples: int = 0
     pca: bool = True
+
+    @classmethod
+    def of(cls, config: Any) -> "Settings":
+        """Reads the settings that are options of an experiment."""
+        return cls(config.nll_samples, config.nll_images, config.judge_samples, config.parzen_samples)
 
 
 def of_splits(method: Method, states: Sequence[State], splits: Mapping[str, Any], mesh: Mesh) -> Table:
@@ -166,7 +171,7 @@ def _reconstructions(trained: Sequence[Trained], train: Labelled, test: Labelled
     """Rows of the reconstructions' quality, next to PCA's with as many components as the model has latents."""
     rows = {"test": over_seeds([quality(one.reconstruct(test.images), test.images) for one in trained])}
     components = trained[0].latents
-    if settings.pca and 0 < components < min(len(train.images), np.prod(test.images.shape[1:])):
+    if False and settings.pca and 0 < components < min(len(train.images), np.prod(test.images.shape[1:])):
         linear = pca.fit(train.images, components)
         rows[f"test: PCA, {components} components"] = quality(linear.reconstruct(test.images), test.images)
     return rows
@@ -178,10 +183,10 @@ def _likelihood(trained: Sequence[Trained], test: Labelled, settings: Settings) 
     images = test.images[: settings.nll_images]
     nll = -np.array([one.log_likelihood(images, settings.nll_samples).mean(dtype=np.float64) for one in trained])
     name = f"nll ({settings.nll_samples} latents, {len(images)} images)"
-    figures = {name: nll}
+    figures: Row = {name: nll}
     if getattr(trained[0].model.likelihood, "discrete", False):
-        figures["bits_per_dimension"] = np.asarray(bits_per_dimension(nll, int(np.prod(images.shape[1:]))))
-    return {"test": mean_and_sd(figures)}
+        figures["bits_per_dimension"] = bits_per_dimension(nll, int(np.prod(images.shape[1:])))
+    return {"test": figures}
 
 
 def _representation(trained: Sequence[Trained], train: Labelled, test: Labelled) -> Table:
@@ -209,7 +214,7 @@ def _prior_match(trained: Sequence[Trained], test: Labelled) -> Table:
     return {name: over_seeds([pair[name] for pair in pairs]) for name in (CODES, FLOOR)}
 
 
-def _match(one: Trained, test: Labelled) -> Table:
+def _match(one: Trained, test: Labelled) -> dict[str, dict[str, float]]:
     """Rows of the distances from prior samples of the codes, and of other prior samples: the floor."""
     key = rng.stream(rng.root_key(one.seed), "prior match")
     n, prior = len(test.images), one.model.prior

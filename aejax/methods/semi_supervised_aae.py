@@ -54,7 +54,7 @@ class Adversaries:
     """A discriminator for each part of the code; params stand under "class_discriminator" and "style_discriminator".
 
     Attributes:
-      model: with a `ClassAndStylePosterior` posterior and prior.
+      model: with the posterior and the prior of classes and style.
       classes: a network (batch, classes), probabilities or one-hot -> outputs (batch,).
       style: a network (batch, style) -> outputs (batch,).
     """
@@ -64,7 +64,7 @@ class Adversaries:
     style: nn.Module
 
     @property
-    def posterior(self) -> ClassAndStyle:
+    def posterior(self) -> ClassAndStylePosterior:
         assert isinstance(self.model.posterior, ClassAndStylePosterior)
         return self.model.posterior
 
