@@ -229,7 +229,7 @@ def train(
         discriminator=adam(config.discriminator_rate, config.adversarial_b1),
         generator=adam(config.generator_rate, config.adversarial_b1),
     )
-    return fit(
+    (state,) = fit(
         adversarial.aae(model, optimizers, game, adversarial=config.adversarial),
         feed,
         run,
@@ -237,6 +237,7 @@ def train(
         seed=config.seed,
         evaluations={"held_out": aae_report.untold(model, data.held_out.images)},
     )
+    return state
 
 
 if __name__ == "__main__":

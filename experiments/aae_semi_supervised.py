@@ -106,7 +106,7 @@ def main(config: Config) -> None:
         method = semi_supervised.aae(
             model, optimizers, games.by_name(config.class_critic), games.by_name(config.style_critic)
         )
-        state = fit(
+        (state,) = fit(
             method,
             feed,
             run,

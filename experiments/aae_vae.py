@@ -43,7 +43,7 @@ def train_and_report(config: Config, data: Splits, trunk: nn.Module, decoder: nn
     model = Model(GaussianEncoder(trunk, config.latents), decoder)
     method = variational.vae(model, clipped(optax.adam(config.reconstruction_rate), config.clip_norm))
     with open_run(config, "aae") as run:
-        state = fit(
+        (state,) = fit(
             method,
             open_feed(config, data.train.images, config.batch_size, mesh),
             run,

@@ -59,11 +59,11 @@ def main(config: Config) -> None:
         def rows(state: TrainState) -> dict[str, np.ndarray]:
             return {"input": as_float(examples), "reconstruction": reconstruct(state, examples)}
 
-        def draw(state: TrainState, step: int) -> None:
-            pictures = np.concatenate(list(rows(state).values()))
+        def draw(states: list[TrainState], step: int) -> None:
+            pictures = np.concatenate(list(rows(states[0]).values()))
             run.log.picture("reconstructions", plots.tile(pictures, columns=len(examples)), step)
 
-        state = fit(
+        (state,) = fit(
             method,
             feed,
             run,

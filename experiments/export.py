@@ -64,12 +64,11 @@ def main(config: Config) -> None:
         raise UserError(f"--image-shape must be three numbers of at least 1, not {config.image_shape}")
     run = config.run.expanduser().resolve()
     experiment, trained = read_config(run)
-    seeds = getattr(trained, "seeds", 1)
+    seeds = trained.seeds
     if not 0 <= config.seed_index < seeds:
         raise UserError(f"--seed-index {config.seed_index}: {run} has the indices 0 to {seeds - 1}")
     step, params = read_params(run, config.checkpoint)
-    if hasattr(trained, "seeds"):
-        params = jax.tree.map(lambda leaf: leaf[config.seed_index], params)
+    params = jax.tree.map(lambda leaf: leaf[config.seed_index], params)
     shape = config.image_shape or image_shape(trained, config.data_dir)
     about = {
         "experiment": experiment,

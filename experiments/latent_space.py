@@ -160,7 +160,7 @@ def train(
     config = dataclasses.replace(config, name=f"{config.name}-{name}")
     mesh = make_mesh(config.devices, config.batch_size)
     with open_run(config, "latent_space") as run:
-        state = fit(
+        (state,) = fit(
             method,
             open_feed(config, data.train.images, config.batch_size, mesh),
             run,

@@ -84,14 +84,14 @@ def train(
     restore = over_images(reconstruction.reconstruct(network, corrupt, pixels), mesh)
     examples = data.test.one_per_class()
 
-    def draw(state: TrainState, step: int) -> None:
-        pictures = np.concatenate([restore(state, examples), as_float(examples)])
+    def draw(states: list[TrainState], step: int) -> None:
+        pictures = np.concatenate([restore(states[0], examples), as_float(examples)])
         run.log.picture("restorations", plots.tile(pictures, columns=len(examples)), step)
 
     def degraded(state: None, images: Array, key: Array) -> Array:
         return corrupt(key, images)
 
-    state = fit(
+    (state,) = fit(
         method,
         feed,
         run,

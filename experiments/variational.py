@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -38,8 +39,6 @@ class VariationalConfig(RunConfig):
     """of the optimiser; None: the recipe's own"""
     latents: int | None = at_least(1, None)
     """dimensions of the latent space; None: the recipe's own"""
-    seeds: int = at_least(1, 1)
-    """trains the seeds --seed, --seed + 1, ... in one program; figures become mean and sd over them"""
     hold_out: bool | None = None
     """keep the last 10% of the train split to choose by; without, as in published figures, all of it is learnt from and
     the test split is evaluated after each epoch. None: the recipe's"""
@@ -146,14 +145,14 @@ def train(config: VariationalConfig, run: Run, data: Splits, mesh: Mesh, model: 
     assert config.epochs
     assert config.batch_size
     examples = data.test.one_per_class()
-    reconstruct = each_seed(config, variational.reconstruct(model), mesh)
+    reconstruct = over_images(variational.reconstruct(model), mesh)
     evaluated = "held_out" if config.hold_out else "test"
 
-    def draw(states: TrainState, step: int) -> None:
-        pictures = np.concatenate([as_float(examples), reconstruct(states, examples)[:, 0]])
+    def draw(states: list[TrainState], step: int) -> None:
+        pictures = np.concatenate([as_float(examples), reconstruct(states[0], examples)])
         run.log.picture("reconstructions", plots.tile(pictures, columns=len(examples)), step)
 
-    return fit(
+    states = fit(
         learner,
         open_feed(config, data.train.images, config.batch_size, mesh),
         run,
@@ -163,6 +162,7 @@ def train(config: VariationalConfig, run: Run, data: Splits, mesh: Mesh, model: 
         evaluations={evaluated: data.parts()[evaluated].images},
         on_epoch=draw,
     )
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
 def each_seed(

@@ -41,6 +41,8 @@ class RunConfig:
     """resize images to this many pixels square; None: the dataset's own size"""
     seed: int = at_least(0, 0)
     """root of all randomness: initialisation, shuffling, noise"""
+    seeds: int = at_least(1, 1)
+    """trains the seeds --seed, --seed + 1, ... in one program; figures become mean and sd over them"""
     clip_norm: float | None = above(0, None)
     """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
     on_nonfinite: OnNonFinite = "stop"

@@ -54,6 +54,8 @@ def a_run(folder: Path, config: RunConfig, *params: Any) -> Path:
     (folder / "config.json").write_text(json.dumps(identity(config)))
     checkpoints = Checkpoints(folder / "checkpoints")
     for step, tree in enumerate(params, 1):
+        if config.seeds == 1:
+            tree = jax.tree.map(lambda leaf: leaf[None], tree)
         state = TrainState(tree, optax.adam(0.1).init(np.zeros(1)), jnp.int32(0))
         counts = [jnp.int32(0)] * (len(Progress._fields) - 2)
         checkpoints.save(step, Progress(state, {"loss": jnp.float32(0)}, *counts), float(step))
@@ -135,8 +137,7 @@ def test_a_run_of_every_experiment_reloads(name: str, tmp_path: Path) -> None:
     init, expected = make()
     size = 6 if name.startswith("super_resolution") else 12
     params = random_params(init, (size, size, 1))
-    several = hasattr(config, "seeds")
-    run = a_run(tmp_path / name, config, jax.tree.map(lambda leaf: leaf[None], params) if several else params)
+    run = a_run(tmp_path / name, config, params)
     command(run, *(["--image-shape", 12, 12, 1] if name != "autoencoder/a" else []))
     found = reload(run / "export", images(size))
     np.testing.assert_allclose(found, jax.jit(expected)(params, images(size)), rtol=1e-4, atol=1e-5)

@@ -85,6 +85,7 @@ def test_the_identity_leaves_out_places_and_is_json() -> None:
         "dataset": "mnist",
         "image_size": None,
         "seed": 0,
+        "seeds": 1,
         "clip_norm": None,
         "epochs": 30,
         "learning_rate": 1e-3,

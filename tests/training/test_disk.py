@@ -40,12 +40,12 @@ def train(folder: Path, epochs: int) -> tuple[Any, list[dict]]:
     config = RunConfig(runs=folder, name="run")
     with open_run(config, "test") as run:
         mesh = make_mesh(1, 4)
-        state = fit(
+        (state,) = fit(
             *(autoencoder(Network(), optax.sgd(1e-2)), device_feed(IMAGES, 4, mesh), run),
             epochs=epochs,
             seed=0,
             evaluations={"held_out": IMAGES[:3]},
-            on_epoch=lambda state, step: run.log.picture("picture", np.zeros((4, 4, 3), np.uint8), step),
+            on_epoch=lambda states, step: run.log.picture("picture", np.zeros((4, 4, 3), np.uint8), step),
         )
         run.finish(config, mesh, {"test": {"loss": 1.0}})
         return jax.device_get(state), run.log.records()
