@@ -53,8 +53,8 @@ from aejax.priors import Prior
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
+from aejax.training.optimizers import Schedule, scheduled
 from aejax.training.runs import Run, open_run
-from aejax.training.schedules import Schedule, scheduled
 from aejax.training.splits import Splits, load_splits, open_feed
 from experiments import aae_report, aae_vae
 from experiments.aae_report import Judged, Rows

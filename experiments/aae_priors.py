@@ -18,8 +18,8 @@ from aejax.evaluation import representation
 from aejax.methods.games import Critic
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
+from aejax.training.optimizers import Schedule
 from aejax.training.runs import open_run
-from aejax.training.schedules import Schedule
 from aejax.training.splits import Splits, load_splits
 from experiments import aae
 from experiments.aae import Trained

@@ -31,9 +31,9 @@ from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least, plain_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
+from aejax.training.optimizers import Schedule, scheduled
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import Run, open_run
-from aejax.training.schedules import Schedule, scheduled
 from aejax.training.splits import Splits, load_splits, open_feed
 
 STYLES = 10  # columns of the figure: styles shared by all classes

@@ -21,9 +21,9 @@ from aejax.pixels import Pixels
 from aejax.training.batches import over_images
 from aejax.training.config import RunConfig, above, at_least
 from aejax.training.loop import fit
+from aejax.training.optimizers import Schedule, scheduled
 from aejax.training.report import mean_of_examples
 from aejax.training.runs import Run
-from aejax.training.schedules import Schedule, scheduled
 from aejax.training.splits import Splits, open_feed
 
 _BLOCK = 5000  # images whose quality is computed at once, which bounds the memory
@@ -37,7 +37,7 @@ class RestorationConfig(RunConfig):
     """images per step, over all devices; None: the network's own"""
     learning_rate: float | None = above(0, None)
     """of Adam; None: the network's own"""
-    schedule: Schedule | None = None
+    schedule: Schedule | None = None  # type: ignore[assignment]
     """of the learning rate: constant; falling to 0 along a cosine; or rising for 5% of the steps before it falls. None:
     the network's own"""
 

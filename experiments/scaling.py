@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aejax import cli
+from aejax import cli, rng
 from aejax.data.feeds import DeviceFeed
 from aejax.methods.method import Method
 from aejax.training.config import above, at_least, check_bounds
@@ -124,7 +124,7 @@ def all_reduces(program: str) -> list[int]:
 def operations(method: Method, batch_size: int) -> float:
     """Of one step, as XLA counts them before it fuses any."""
     images = jax.ShapeDtypeStruct((batch_size, *IMAGE_SHAPE), jnp.float32)
-    key = jax.eval_shape(lambda: roots(0, 1))
+    key = jax.eval_shape(lambda: rng.root_key(0))
     cost: Any = jax.jit(method.step).lower(jax.eval_shape(method.init, key, images), images, key).cost_analysis()
     return cost["flops"]
 

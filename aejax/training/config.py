@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from aejax.errors import UserError
 
 OnNonFinite = Literal["stop", "skip"]
+Schedule = Literal["constant", "cosine", "warmup_cosine"]
 
 
 def at_least(minimum: float, default: Any, below: float = math.inf) -> Any:
@@ -45,6 +46,12 @@ class RunConfig:
     """trains the seeds --seed, --seed + 1, ... in one program; figures become mean and sd over them"""
     clip_norm: float | None = above(0, None)
     """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
+    weight_decay: float = at_least(0, 0.0)
+    """share of each parameter taken away per step, times the learning rate (AdamW); 0: none"""
+    schedule: Schedule = "constant"
+    """of the learning rate: constant; cosine: falls to 0 over the run; warmup_cosine: rises over the first 5% first"""
+    ema_decay: float = at_least(0, 0.0, below=1)
+    """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
     on_nonfinite: OnNonFinite = "stop"
     """a step with a NaN or infinite loss or gradient ends training; or it is left out, up to ten in a row"""
     devices: int = at_least(0, 0)
