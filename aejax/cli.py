@@ -8,19 +8,22 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 from absl import logging
 
 from aejax.errors import UserError
-from aejax.training import processes
-from aejax.training.compilation import keep_programs
+from aejax.training import distributed
+from aejax.training.compilation_cache import enable_compilation_cache
 from aejax.training.config import RunConfig
 from aejax.training.interruption import Interrupted
 from aejax.training.nonfinite import NonFiniteError
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 Recipes = tuple[str, Mapping[str, Config]]
 
 
@@ -39,16 +42,16 @@ def run(main: Callable[[Config], None], config_class: type[Config], recipes: Rec
     logging.set_verbosity(logging.FATAL)  # Orbax logs, with a traceback from each of its threads, what it then raises
     try:
         config = parse(config_class, recipes)
-        keep_programs()
-        with processes.joined(isinstance(config, RunConfig) and config.distributed, verdict):
+        enable_compilation_cache()
+        with distributed.joined(isinstance(config, RunConfig) and config.distributed, message_and_status):
             main(config)
     except (UserError, NonFiniteError, Interrupted, KeyboardInterrupt) as error:
-        message, status = verdict(error)
+        message, status = message_and_status(error)
         print(message, file=sys.stderr)
         sys.exit(status)
 
 
-def verdict(error: BaseException) -> tuple[str, int]:
+def message_and_status(error: BaseException) -> tuple[str, int]:
     """What a user is told of an error, and the exit status."""
     match error:
         case UserError():
@@ -60,7 +63,7 @@ def verdict(error: BaseException) -> tuple[str, int]:
             return text, 128 + error.signal_number
         case KeyboardInterrupt():
             return "stopped; the same command goes on from the latest checkpoint", 128 + signal.SIGINT
-    return processes.failure(error)
+    return distributed.failure(error)
 
 
 def parse(config_class: type[Config], recipes: Recipes[Config] | None = None) -> Config:
@@ -69,11 +72,11 @@ def parse(config_class: type[Config], recipes: Recipes[Config] | None = None) ->
     Raises:
       UserError: in one line, for what tyro explains in a box of several.
     """
-    default = None if recipes is None else _recipe(config_class, *recipes)
+    recipe = None if recipes is None else _recipe(config_class, *recipes)
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(config_class, default=default)
+            return tyro.cli(config_class) if recipe is None else tyro.cli(config_class, default=recipe)
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -68,7 +68,7 @@ class Config(RunConfig):
     """Train an adversarial autoencoder; metrics, figures and checkpoints go to <runs>/aae/<name>/, by default named
     after <dataset>-<prior><latents>-<encoder>-seed<seed>."""
 
-    PLACES: ClassVar[frozenset[str]] = RunConfig.PLACES | {"compare", "parzen_samples"}
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {"compare", "parzen_samples"}
 
     epochs: int = at_least(1, 30)
     """passes over the training images"""

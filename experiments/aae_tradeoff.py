@@ -14,7 +14,7 @@ import tyro
 
 from aejax import cli, plots
 from aejax.errors import UserError
-from aejax.training.config import identity
+from aejax.training.config import options_as_json
 from aejax.training.report import cells, markdown
 from aejax.training.seeds import mean_and_sd
 from experiments import aae, summarize
@@ -88,7 +88,7 @@ def read(folder: Path) -> Outcome:
         "floor": floor,
         "std": own["std"],
     }
-    if missing := identity(aae.Config()).keys() - options.keys():
+    if missing := options_as_json(aae.Config()).keys() - options.keys():
         raise UserError(f"{folder} is of an earlier version, without {', '.join(sorted(missing))}: leave it out")
     return Outcome(options, options.pop("seed"), figures)
 
@@ -105,7 +105,7 @@ def by_configuration(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
             flag = f"--{option.replace('_', '-')}"
             raise UserError(f"the runs differ in {flag} ({', '.join(found)}): leave some out")
     varied = [name for name in outcomes[0].options if len({str(one.options[name]) for one in outcomes}) > 1]
-    usual = identity(aae.Config())
+    usual = options_as_json(aae.Config())
     groups: dict[str, list[Outcome]] = {}
     for one in outcomes:
         group = groups.setdefault(_name(one.options, [name for name in varied if one.options[name] != usual[name]]), [])

@@ -42,7 +42,7 @@ class Config(RestorationConfig):
     """Train a super-resolver; metrics, figures and checkpoints go to <runs>/super_resolution/<name>/, by default named
     after <dataset>-<factor>x-<network>-seed<seed>."""
 
-    PLACES: ClassVar[frozenset[str]] = RunConfig.PLACES | {"from_noise"}
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {"from_noise"}
 
     network: Literal["edsr", "lesson"] = "edsr"
     """edsr: residual blocks, sub-pixel upsampling, a global skip; lesson: encoder and decoder, for --factor 2 alone"""

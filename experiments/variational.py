@@ -29,7 +29,11 @@ from aejax.training.splits import Splits, open_feed
 
 @dataclass(frozen=True, kw_only=True)
 class VariationalConfig(RunConfig):
-    PLACES: ClassVar[frozenset[str]] = RunConfig.PLACES | {"nll_samples", "nll_images", "judge_samples"}
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {
+        "nll_samples",
+        "nll_images",
+        "judge_samples",
+    }
 
     epochs: int | None = at_least(1, None)
     """passes over the training images; None: the recipe's own"""

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
 from aejax.data.feeds import inputs, put, rows_of
-from aejax.training import processes
+from aejax.training import distributed
 
 Tree = Any
 
@@ -35,7 +35,7 @@ def over_images(
     batch_size += -batch_size % mesh.size
     split = NamedSharding(mesh, PartitionSpec("data"))
     # Of an array that is split over processes, each would see its own part alone.
-    whole = NamedSharding(mesh, PartitionSpec()) if processes.count() > 1 else None
+    whole = NamedSharding(mesh, PartitionSpec()) if distributed.count() > 1 else None
     root = rng.stream(rng.root_key(0), "evaluation")
 
     def padded(array: np.ndarray, start: int) -> np.ndarray:

@@ -31,7 +31,7 @@ class RunConfig:
       UserError: at construction, for a value out of bounds.
     """
 
-    PLACES: ClassVar[frozenset[str]] = frozenset(
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = frozenset(
         {"devices", "distributed", "data_dir", "raw_dir", "runs", "name", "feed", "workers", "on_nonfinite"}
     )
     """Options that say where a run computes or keeps things, not what it computes: they may differ on resume."""
@@ -94,12 +94,12 @@ def plain_name(dataset: str) -> str:
     return Path(dataset).name
 
 
-def identity(config: RunConfig) -> dict[str, Any]:
+def options_as_json(config: RunConfig) -> dict[str, Any]:
     """The options that decide what is computed, as JSON values."""
     return {
         field.name: _as_json(getattr(config, field.name))
         for field in dataclasses.fields(config)
-        if field.name not in config.PLACES
+        if field.name not in config.MAY_DIFFER_ON_RESUME
     }
 
 

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from aejax import rng
 from aejax.data.feeds import Block, Feed, Order, Tree
 from aejax.methods.method import Method, State
-from aejax.training import batches, nonfinite, processes
+from aejax.training import batches, distributed, nonfinite
 from aejax.training.config import OnNonFinite
-from aejax.training.interruption import Interrupted, Request
+from aejax.training.interruption import Interrupted, StopRequest
 from aejax.training.runs import Run
 from aejax.training.seeds import any_seed, mean_and_sd, over_seeds, roots
 
@@ -90,7 +90,7 @@ def fit(
         return _one_per_seed(progress.state, seeds, feed.mesh)
     evaluate = batches.over_images(over_seeds(method.evaluate, seeds, (0, None, None), out_axes=1), feed.mesh)
     steps = Steps(method, feed, root, progress, step, last_step, run.on_nonfinite)
-    bar = tqdm(total=last_step, initial=step, unit="step", disable=not processes.first())
+    bar = tqdm(total=last_step, initial=step, unit="step", disable=not distributed.first())
     with contextlib.closing(steps), bar:
         chunk = _FIRST_CHUNK
         while steps.step < last_step:
@@ -135,7 +135,7 @@ def restore_or_start(method: Method, feed: Feed, run: Run, root: Array, last_ste
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), shapes)
     step, progress = run.checkpoints.restore(like) or (0, _initial(method, feed, root))
     run.log.rewind(step)
-    if step and processes.first():
+    if step and distributed.first():
         what = "complete" if step >= last_step else "resuming"
         print(f"{run.path}: {what}, at step {step} of {last_step}", file=sys.stderr)
     return step, progress
@@ -179,7 +179,7 @@ def finish_epoch(
     """Evaluates, records the metrics of epoch `epoch`, counted from 1, and saves a checkpoint."""
     progress = steps.progress
     metrics = {"train": mean_and_sd(_means(progress, steps.feed.steps_per_epoch, run.on_nonfinite))}
-    if (skipped := int(np.sum(progress.skipped))) and processes.first():
+    if (skipped := int(np.sum(progress.skipped))) and distributed.first():
         bar.write(f"epoch {epoch}: {skipped} steps were not finite, and left out", file=sys.stderr)
     for split, images in evaluations.items():
         values = evaluate(progress.state, images)
@@ -323,9 +323,9 @@ def _one_per_seed(states: State, seeds: int, mesh: Mesh) -> list[State]:
     return program(states)
 
 
-def _agreed(chunk: int, stop: Request) -> tuple[int, int]:
+def _agreed(chunk: int, stop: StopRequest) -> tuple[int, int]:
     """Process 0's chunk, as all must take the same steps, and the signal that any process has got, or 0."""
-    of_each = processes.gather(chunk, stop.signal_number or 0)
+    of_each = distributed.gather(chunk, stop.signal_number or 0)
     return int(of_each[0, 0]), int(of_each[:, 1].max())
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from aejax import rng
 from aejax.data.feeds import Feed
-from aejax.training import processes
+from aejax.training import distributed
 from aejax.training.config import OnNonFinite
 from aejax.training.runs import Run, write_json
 
@@ -39,7 +39,7 @@ def describe(run: Run, feed: Feed, failed: jax.Array, sums: dict[str, jax.Array]
     step, seed = int(steps[which]), seed + which
     metrics = names(sums, which)
     images = feed.indices(rng.root_key(seed), step).tolist()
-    if processes.first():
+    if distributed.first():
         write_json(run.path / "nonfinite.json", {"step": step, "seed": seed, "metrics": metrics, "images": images})
     kept = run.checkpoints.steps()
     good = f"the last good checkpoint, of step {max(kept)}, is kept" if kept else "no checkpoint had been saved before"

@@ -17,12 +17,12 @@ from jax.sharding import Mesh
 
 from aejax import plots
 from aejax.errors import UserError
-from aejax.training import processes, report
+from aejax.training import distributed, report
 from aejax.training.checkpoints import Checkpoints
-from aejax.training.config import OnNonFinite, RunConfig, identity, plain_name
-from aejax.training.disk import refusals_in_one_line
-from aejax.training.interruption import Request, on_request
-from aejax.training.logging import MetricsLog
+from aejax.training.config import OnNonFinite, RunConfig, options_as_json, plain_name
+from aejax.training.disk import disk_errors_as_user_errors
+from aejax.training.interruption import StopRequest, stop_requests
+from aejax.training.metrics_log import MetricsLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,21 +39,21 @@ class Run:
       on_nonfinite: what becomes of a step whose loss or gradient is not finite.
     """
 
-    def __init__(self, path: Path, stop: Request, on_nonfinite: OnNonFinite = "stop") -> None:
+    def __init__(self, path: Path, stop: StopRequest, on_nonfinite: OnNonFinite = "stop") -> None:
         self.path = path
         self.stop = stop
         self.on_nonfinite = on_nonfinite
         self.checkpoints = Checkpoints(path / "checkpoints")
-        self.log = MetricsLog(path, writes=processes.first())
+        self.log = MetricsLog(path, writes=distributed.first())
 
     def figure(self, name: str, figure: Figure) -> None:
         """Saves figures/<name>.png."""
-        if processes.first():
+        if distributed.first():
             plots.save(figure, self.path / "figures" / f"{name}.png")
 
     def text(self, name: str, content: str) -> None:
         """Saves <name>, whole or not at all."""
-        if processes.first():
+        if distributed.first():
             write_text(self.path / name, content)
 
     def finish(
@@ -63,11 +63,11 @@ class Run:
 
         `curves` are the metrics to draw; where the run has none of them, its loss.
         """
-        if not processes.first():
+        if not distributed.first():
             return
         write_json(
             self.path / "summary.json",
-            {"config": identity(config), "environment": report.environment(mesh), "splits": splits},
+            {"config": options_as_json(config), "environment": report.environment(mesh), "splits": splits},
         )
         if records := self.log.records():  # a folder that sums up other runs has none
             known = [name for name in curves if any(name in record for record in records)]
@@ -86,9 +86,9 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
     """
     name = config.name or f"{plain_name(config.dataset)}-seed{config.seed}"
     path = config.runs.expanduser() / experiment / name
-    claim = _claimed(path, identity(config)) if processes.first() else contextlib.nullcontext()
-    with claim, on_request() as stop, refusals_in_one_line(path):
-        processes.barrier()
+    claim = _claimed(path, options_as_json(config)) if distributed.first() else contextlib.nullcontext()
+    with claim, stop_requests() as stop, disk_errors_as_user_errors(path):
+        distributed.barrier()
         if not path.exists():
             raise UserError(f"{path}, made by process 0, is not there: set --runs to a folder that all processes share")
         run = Run(path, stop, config.on_nonfinite)
@@ -97,7 +97,7 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
         finally:
             run.log.close()
             # After an error, a checkpoint's part may be awaited from a process that is gone.
-            if processes.count() == 1 or not run.checkpoints.saving():
+            if distributed.count() == 1 or not run.checkpoints.saving():
                 run.checkpoints.close()
 
 

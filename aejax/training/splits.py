@@ -11,7 +11,7 @@ from aejax.data.datasets import Dataset
 from aejax.data.feeds import Feed, Tree, device_feed
 from aejax.data.streaming import streaming_feed
 from aejax.errors import UserError
-from aejax.training import processes
+from aejax.training import distributed
 from aejax.training.config import RunConfig
 from aejax.training.devices import cores, device_memory
 
@@ -80,4 +80,4 @@ def _most_resident_bytes(config: RunConfig) -> int | None:
         case "streaming":
             return 0
         case "auto":
-            return int(processes.gather(int(_RESIDENT_SHARE * device_memory(config.devices))).min())
+            return int(distributed.gather(int(_RESIDENT_SHARE * device_memory(config.devices))).min())

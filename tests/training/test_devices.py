@@ -21,7 +21,7 @@ from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
 from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
-from aejax.training import processes
+from aejax.training import distributed
 from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, initial_progress
@@ -82,8 +82,8 @@ def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """With four GPUs each, called (process, number)."""
     monkeypatch.setattr(jax, "local_devices", lambda process_index=0: [Gpu(process_index, i) for i in range(4)])
     monkeypatch.setattr("aejax.training.devices.Mesh", lambda devices, axes: devices.tolist())
-    monkeypatch.setattr(processes, "count", lambda: 2)
-    monkeypatch.setattr(processes, "gather", lambda *values: np.array([values, values]))
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr(distributed, "gather", lambda *values: np.array([values, values]))
 
 
 class Gpu(SimpleNamespace):

@@ -17,7 +17,7 @@ import pytest
 from aejax.data.feeds import device_feed
 from aejax.errors import UserError
 from aejax.methods.reconstruction import autoencoder
-from aejax.training import logging, runs
+from aejax.training import runs
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
@@ -81,8 +81,8 @@ def assert_one_line(error: UserError, folder: Path, why: int) -> None:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (logging.MetricsLog, "write"),
-        (logging.MetricsLog, "picture"),
+        (metrics_log.MetricsLog, "write"),
+        (metrics_log.MetricsLog, "picture"),
         (Checkpoints, "save"),
         (Run, "figure"),
         (runs, "write_json"),

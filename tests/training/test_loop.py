@@ -252,12 +252,12 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_held_out_loss(tmp_path: 
 
 
 def test_a_second_signal_acts_at_once() -> None:
-    from aejax.training.interruption import on_request
+    from aejax.training.interruption import stop_requests
 
     # A shell's background process would inherit that SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with on_request() as request:
+        with stop_requests() as request:
             signal.raise_signal(signal.SIGINT)
             assert request.signal_number == signal.SIGINT
             with pytest.raises(KeyboardInterrupt):
