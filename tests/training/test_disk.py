@@ -23,6 +23,7 @@ from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
 from aejax.training.disk import refusal
 from aejax.training.loop import fit
+from aejax.training.metrics_log import MetricsLog
 from aejax.training.runs import Run, open_run
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1), dtype=np.uint8)
@@ -81,8 +82,8 @@ def assert_one_line(error: UserError, folder: Path, why: int) -> None:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (metrics_log.MetricsLog, "write"),
-        (metrics_log.MetricsLog, "picture"),
+        (MetricsLog, "write"),
+        (MetricsLog, "picture"),
         (Checkpoints, "save"),
         (Run, "figure"),
         (runs, "write_json"),
