@@ -49,7 +49,7 @@ from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.tables import Table
 from aejax.training import optimizers
-from aejax.training.config import JudgedConfig, above, at_least, plain_name, seeds_name
+from aejax.training.config import JudgedConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import Run, open_run
@@ -93,7 +93,7 @@ class Config(JudgedConfig):
     adversarial_b1: float = at_least(0, 0.0, below=1)
     """Adam's decay of the mean gradient, for the discriminator and for the encoder as generator; without momentum they
     circle less"""
-    schedule: optimizers.Schedule = "cosine"
+    schedule: Schedule = "cosine"
     """of all three rates: constant; cosine, which falls to 0 over the epochs and so ends the circling of the two; or
     warmup_cosine, which first rises for 5% of the steps"""
     adversarial: bool = True

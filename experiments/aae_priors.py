@@ -16,8 +16,7 @@ from aejax.evaluation import judge
 from aejax.methods.gan_losses import GanLossName
 from aejax.models.trained import Trained
 from aejax.tables import Row, Table
-from aejax.training import optimizers
-from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
+from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.runs import open_run
 from aejax.training.splits import load_splits
@@ -51,7 +50,7 @@ class Config(RunConfig):
     """Adam's decay of the mean gradient, for these two"""
     gan_loss: GanLossName = "gan"
     """gan: cross-entropy; wgan_gp: the Wasserstein critic with a gradient penalty of 10"""
-    schedule: optimizers.Schedule = "cosine"
+    schedule: Schedule = "cosine"
     """of these rates: constant; cosine, which falls to 0 over the epochs; or warmup_cosine, which first rises for 5% of
     the steps"""
 

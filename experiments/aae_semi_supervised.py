@@ -33,7 +33,7 @@ from aejax.nn.heads import LatentEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.tables import Table, over_seeds
 from aejax.training import optimizers
-from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
+from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import Run, open_run
@@ -72,7 +72,7 @@ class Config(RunConfig):
     """Adam's decay of the mean gradient, for these two"""
     classification_rate: float = above(0, 2e-3)
     """Adam's learning rate for the encoder as classifier"""
-    schedule: optimizers.Schedule = "cosine"
+    schedule: Schedule = "cosine"
     """of all four rates: constant; cosine, which falls to 0 over the epochs; or warmup_cosine, which first rises for 5%
     of the steps"""
     class_gan_loss: GanLossName = "gan"

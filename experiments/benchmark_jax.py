@@ -24,7 +24,8 @@ from aejax.nn.layers import Lowering
 from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.pixels import SQUARED_ERROR_OF_SIGMOID
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, start
+from aejax.training.loop import compile_steps, initial_progress
+from aejax.training.seeds import roots
 from experiments import aae, conv_vae, vae
 from experiments.benchmark_worker import Contender
 
@@ -129,8 +130,8 @@ def build(spec: Mapping[str, Any]) -> Contender:
     feed, system = load_feed(spec), SYSTEMS[spec["system"]]
     method = system.method(feed.image_shape, *([spec["lowering"]] if "lowering" in spec else []))
     replicated = NamedSharding(feed.mesh, PartitionSpec())
-    root = rng.root_key(spec["seed"])
-    progress = jax.jit(functools.partial(start, method, feed), out_shardings=replicated)(root)
+    root = roots(spec["seed"], 1)
+    progress = jax.jit(functools.partial(initial_progress, method, feed), out_shardings=replicated)(root)
     order_of = jax.jit(feed.order, out_shardings=replicated)
     steps = compile_steps(method, feed)
     epoch = 0
@@ -143,8 +144,8 @@ def build(spec: Mapping[str, Any]) -> Contender:
             progress = steps(progress, feed.images, order, root, step, np.int32(now))
             epoch, count = epoch + 1, count - now
         jax.block_until_ready(progress)
-        if int(progress.failed) >= 0:
-            raise FloatingPointError(f"a metric was NaN or infinite at step {int(progress.failed)}")
+        if int(progress.failed[0]) >= 0:
+            raise FloatingPointError(f"a metric was NaN or infinite at step {int(progress.failed[0])}")
 
     return Contender(block, *device_of(feed.mesh))
 

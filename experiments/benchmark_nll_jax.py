@@ -21,7 +21,8 @@ from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.pixels import BERNOULLI, SQUARED_ERROR_OF_SIGMOID, Pixels
 from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, start
+from aejax.training.loop import compile_steps, initial_progress
+from aejax.training.seeds import roots
 from experiments.benchmark_jax import device_of
 from experiments.benchmark_worker import Contender
 
@@ -58,14 +59,15 @@ def build(spec: Mapping[str, Any]) -> Contender | dict[str, Any]:
     mesh = make_mesh(spec["devices"], BATCH, dense=True)
     if spec["form"] == "params":
         feed = device_feed(images, min(_TRAINED_ON, len(images)), make_mesh(1, _TRAINED_ON, dense=True))
-        method, root = vae(model, optax.adam(1e-3)), rng.root_key(spec["seed"])
-        progress, train = start(method, feed, root), compile_steps(method, feed)
+        method, root = vae(model, optax.adam(1e-3)), roots(spec["seed"], 1)
+        progress, train = initial_progress(method, feed, root), compile_steps(method, feed)
         for epoch in feed.blocks(root, 0, spec["steps"]):
             first = epoch.stop - feed.steps_per_epoch
             count = min(epoch.stop, spec["steps"]) - first
             progress = train(progress, epoch.images, epoch.order, root, np.int32(first), np.int32(count))
-        np.savez(spec["params"], **traverse_util.flatten_dict(progress.state.params, sep="/"))
-        return {"platform": jax.default_backend(), "loss": float(progress.sums["loss"] / count)}
+        params = jax.tree.map(lambda x: x[0], progress.state.params)
+        np.savez(spec["params"], **traverse_util.flatten_dict(params, sep="/"))
+        return {"platform": jax.default_backend(), "loss": float(progress.sums["loss"][0] / count)}
 
     with np.load(spec["params"]) as saved:
         params = jax.device_put(traverse_util.unflatten_dict(dict(saved), sep="/"))

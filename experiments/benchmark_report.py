@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from aejax import plots
 from aejax.errors import UserError
-from aejax.training.config import RunConfig, identity, plain_name
+from aejax.training.config import RunConfig, options_as_json, plain_name
 from aejax.training.report import decimal, markdown
 from aejax.training.runs import write_json, write_text
 from experiments import benchmark_limits
@@ -197,7 +197,7 @@ def write(folder: Path, config: RunConfig, page: str, values: Mapping[str, Any],
     """Leaves table.md, results.json and benchmark.png in the folder, and the table on the terminal."""
     print(page)
     write_text(folder / "table.md", page + "\n")
-    write_json(folder / "results.json", {"config": identity(config), **values})
+    write_json(folder / "results.json", {"config": options_as_json(config), **values})
     plots.save(drawing, folder / "benchmark.png")
     print(f"table, results.json and picture: {folder}")
 

@@ -35,7 +35,7 @@ class Config(RunConfig):
 
     systems: tuple[str, ...] = ("autoencoder", "vae")
     """what is trained"""
-    seeds: tuple[int, ...] = at_least(2, (2, 4, 8))
+    seeds: tuple[int, ...] = at_least(2, (2, 4, 8))  # type: ignore[assignment]
     """at once, besides one"""
     rounds: int = at_least(1, 3)
     """measurements of each contender; their median is reported"""

@@ -8,13 +8,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aejax import rng
 from aejax.data import load
 from aejax.data.feeds import Feed
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, start
-from aejax.training.seeds import over_seeds, roots
+from aejax.training.loop import compile_steps, initial_progress
+from aejax.training.seeds import roots
 from aejax.training.splits import open_feed
 from experiments.benchmark_jax import SYSTEMS, device_of
 from experiments.benchmark_worker import Contender
@@ -66,12 +65,10 @@ def build(spec: Mapping[str, Any]) -> Contender:
     system, seeds = SYSTEMS[spec["system"]], spec["seeds"]
     feed = _feed(spec, make_mesh(spec["devices"], spec["batch_size"], dense=system.dense))
     method = system.method(feed.image_shape)
-    root = rng.root_key(spec["seed"]) if seeds is None else roots(spec["seed"], seeds)
-    begin = functools.partial(start, method, feed)
-    if seeds is not None:
-        begin = over_seeds(begin, seeds, (0,))
+    root = roots(spec["seed"], seeds or 1)
+    begin = functools.partial(initial_progress, method, feed)
     progress = jax.jit(begin, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))(root)
-    steps = compile_steps(method, feed, seeds)
+    steps = compile_steps(method, feed, seeds or 1)
     blocks = feed.blocks(root, 0, _LAST)
     current, step = next(blocks), 0
     unit = current.stop if spec["feed"] != "resident" else 1

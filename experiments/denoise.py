@@ -28,7 +28,7 @@ from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.unet import UNet
 from aejax.tables import Table
 from aejax.training import optimizers
-from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
+from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
@@ -51,7 +51,7 @@ class Config(RunConfig):
     """images per step, over all devices"""
     learning_rate: float = above(0, 3e-3)
     """of Adam, at its peak"""
-    schedule: optimizers.Schedule = "cosine"
+    schedule: Schedule = "cosine"
     """of the learning rate: constant; cosine, which falls to 0; or warmup_cosine, which first rises for 5% of the
     steps"""
     noise: Literal["gaussian", "salt_and_pepper", "masking", "speckle"] = "gaussian"

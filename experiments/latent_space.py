@@ -49,7 +49,7 @@ class Config(RunConfig):
     """Train an autoencoder and a VAE with two latents; figures go to <runs>/latent_space/<name>/, and each model's
     metrics and checkpoints to <name>-autoencoder and <name>-VAE beside it."""
 
-    PLACES: ClassVar[frozenset[str]] = RunConfig.PLACES | {"html", "html_points"}
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {"html", "html_points"}
 
     epochs: int = at_least(1, 30)
     """passes over the training images"""

@@ -23,8 +23,9 @@ from aejax.data.feeds import DeviceFeed
 from aejax.methods.method import Method
 from aejax.training.config import above, at_least, check_bounds
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, start
+from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.report import decimal, markdown
+from aejax.training.seeds import roots
 from experiments.benchmark_jax import SYSTEMS
 
 IMAGE_SHAPE = (28, 28, 1)
@@ -99,8 +100,8 @@ def counted(method: Method, mesh: Mesh) -> tuple[int, list[int]]:
 
     images = abstract(jax.ShapeDtypeStruct((mesh.size, *IMAGE_SHAPE), np.uint8))
     feed = DeviceFeed(images, mesh.size, mesh)
-    root = jax.eval_shape(rng.root_key, 0)
-    progress: Any = abstract(jax.eval_shape(functools.partial(start, method, feed), root))
+    root = jax.eval_shape(lambda: roots(0, 1))
+    progress: Any = abstract(jax.eval_shape(functools.partial(initial_progress, method, feed), root))
     order = abstract(jax.eval_shape(feed.order, root, 0))
     lowered = compile_steps(method, feed).lower(progress, images, order, root, np.int32(0), np.int32(1))
     program = lowered.compile().as_text()
@@ -123,7 +124,7 @@ def all_reduces(program: str) -> list[int]:
 def operations(method: Method, batch_size: int) -> float:
     """Of one step, as XLA counts them before it fuses any."""
     images = jax.ShapeDtypeStruct((batch_size, *IMAGE_SHAPE), jnp.float32)
-    key = jax.eval_shape(rng.root_key, 0)
+    key = jax.eval_shape(lambda: rng.root_key(0))
     cost: Any = jax.jit(method.step).lower(jax.eval_shape(method.init, key, images), images, key).cost_analysis()
     return cost["flops"]
 

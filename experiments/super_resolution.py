@@ -27,7 +27,7 @@ from aejax.models.likelihoods import Bernoulli, SquaredError
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.edsr import EDSR
 from aejax.training import optimizers
-from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
+from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
@@ -39,7 +39,7 @@ class Config(RunConfig):
     """Train a super-resolver; metrics, figures and checkpoints go to <runs>/super_resolution/<name>/, by default named
     after <dataset>-<factor>x-<network>-seed<seed>."""
 
-    PLACES: ClassVar[frozenset[str]] = RunConfig.PLACES | {"from_noise"}
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {"from_noise"}
 
     network: Literal["edsr", "tutorial"] = "edsr"
     """sets the defaults of the options below. edsr: residual blocks, sub-pixel upsampling, a global skip; tutorial:
@@ -50,7 +50,7 @@ class Config(RunConfig):
     """images per step, over all devices"""
     learning_rate: float = above(0, 2e-3)
     """of Adam, at its peak"""
-    schedule: optimizers.Schedule = "warmup_cosine"
+    schedule: Schedule = "warmup_cosine"
     """of the learning rate: constant; cosine, which falls to 0; or warmup_cosine, which first rises for 5% of the
     steps"""
     factor: int = at_least(2, 2)

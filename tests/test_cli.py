@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from absl import logging
@@ -120,3 +120,43 @@ def test_help_names_every_option_and_its_purpose(command: Command) -> None:
     for field in dataclasses.fields(Config):
         assert re.search(rf"--{field.name.replace('_', '-')}[ ,]", out)
     assert "passes over the images" in out
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithRecipes(Config):
+    recipe: Literal["small", "large"] = "small"
+    """whose training to repeat"""
+    width: int = 1
+    """of the layers"""
+
+
+RECIPES = {"small": WithRecipes(width=2), "large": WithRecipes(width=8, epochs=100, seed=5)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], WithRecipes(recipe="small", width=2)),
+        (["--recipe", "large"], WithRecipes(recipe="large", width=8, epochs=100, seed=5)),
+        (["--epochs", "3", "--recipe=large"], WithRecipes(recipe="large", width=8, epochs=3, seed=5)),
+    ],
+)
+def test_a_recipe_is_the_defaults(monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: WithRecipes) -> None:
+    monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
+    assert cli.parse(WithRecipes, ("recipe", RECIPES)) == expected
+
+
+@pytest.mark.parametrize("arguments", [["--recipe", "huge"], ["--recipe"], ["--recipe", "large", "--width", "wide"]])
+def test_a_wrong_recipe_is_one_line(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
+    with pytest.raises(UserError, match=r"--(recipe|width).*\(--help explains\)$"):
+        cli.parse(WithRecipes, ("recipe", RECIPES))
+
+
+def test_the_help_shows_the_defaults_of_the_recipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["experiment", "--recipe", "large", "--help"])
+    with pytest.raises(SystemExit):
+        cli.parse(WithRecipes, ("recipe", RECIPES))
+    assert re.search(r"--width INT.*default: 8", capsys.readouterr().out)

@@ -14,7 +14,7 @@ import lazy_loader
 import numpy as np
 
 from aejax.errors import UserError
-from aejax.training import processes
+from aejax.training import distributed
 
 Tree = Any
 _CHECKSUM = "sha256"
@@ -44,9 +44,9 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_value, best_mode="min")
         self._path = path.absolute()
-        if processes.first():
+        if distributed.first():
             _set_damaged_values_aside(self._path)
-        processes.barrier()
+        distributed.barrier()
         handler = ocp.StandardCheckpointHandler()  # named, it reads metadata before anything was saved or restored
         self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=handler)
 
@@ -106,8 +106,8 @@ class Checkpoints:
                 tree, reason = read(step), ""
             except Exception as error:  # whatever the readers of damaged files raise
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
-            if processes.gather(not reason).all():  # all processes go on from the same one
-                for bad, why in damaged.items() if processes.first() else ():
+            if distributed.gather(not reason).all():  # all processes go on from the same one
+                for bad, why in damaged.items() if distributed.first() else ():
                     print(f"{self._path}: skipped the checkpoint of step {bad} ({why}), using {step}", file=sys.stderr)
                 return step, tree
             damaged[step] = reason or "another process cannot read it"
@@ -135,13 +135,13 @@ class Checkpoints:
         if not damaged:
             return
         place = self._path.parent / "damaged"
-        for step in damaged if processes.first() else ():
+        for step in damaged if distributed.first() else ():
             place.mkdir(exist_ok=True)
             target, count = place / str(step), 1
             while target.exists():
                 target, count = place / f"{step}.{count}", count + 1
             (self._path / str(step)).rename(target)
-        processes.barrier()
+        distributed.barrier()
         self._manager.reload()
 
     def steps(self) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from aejax.errors import UserError
 
 OnNonFinite = Literal["stop", "skip"]
+Schedule = Literal["constant", "cosine", "warmup_cosine"]
 
 
 def at_least(minimum: float, default: Any, below: float = math.inf) -> Any:
@@ -30,7 +31,7 @@ class RunConfig:
       UserError: at construction, for a value out of bounds.
     """
 
-    PLACES: ClassVar[frozenset[str]] = frozenset(
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = frozenset(
         {"devices", "distributed", "data_dir", "raw_dir", "runs", "name", "feed", "workers", "on_nonfinite"}
     )
     """Options that say where a run computes or keeps things, not what it computes: they may differ on resume."""
@@ -41,8 +42,16 @@ class RunConfig:
     """resize images to this many pixels square; None: the dataset's own size"""
     seed: int = at_least(0, 0)
     """root of all randomness: initialisation, shuffling, noise"""
+    seeds: int = at_least(1, 1)
+    """trains the seeds --seed, --seed + 1, ... in one program; figures become mean and sd over them"""
     clip_norm: float | None = above(0, None)
     """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
+    weight_decay: float = at_least(0, 0.0)
+    """share of each parameter taken away per step, times the learning rate (AdamW); 0: none"""
+    schedule: Schedule = "constant"
+    """of the learning rate: constant; cosine: falls to 0 over the run; warmup_cosine: rises over the first 5% first"""
+    ema_decay: float = at_least(0, 0.0, below=1)
+    """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
     on_nonfinite: OnNonFinite = "stop"
     """a step with a NaN or infinite loss or gradient ends training; or it is left out, up to ten in a row"""
     devices: int = at_least(0, 0)
@@ -71,6 +80,32 @@ class RunConfig:
             raise UserError(f"--name must be a plain folder name, not {self.name!r}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgedConfig(RunConfig):
+    """Options of experiments whose models have a prior: how much to judge of them."""
+
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {
+        "nll_samples",
+        "nll_images",
+        "judge_samples",
+        "parzen_samples",
+    }
+
+    nll_samples: int = at_least(0, 5000)
+    """latents for the importance-sampled likelihood of test images, where the model has a density; 0 leaves it out"""
+    nll_images: int = at_least(1, 1000)
+    """the number of test images, from the first, to estimate it on"""
+    judge_samples: bool = True
+    """judge samples by a classifier that is trained for it: Frechet distance and balance of classes"""
+    parzen_samples: int = at_least(0, 0)
+    """decoded samples for the Parzen-window log-likelihood of the test images, a weak measure; 0 leaves it out"""
+
+
+def seeds_name(config: RunConfig) -> str:
+    """Returns the part of a run's folder that names its seeds: seed0, or seeds0-4."""
+    return f"seed{config.seed}" if config.seeds == 1 else f"seeds{config.seed}-{config.seed + config.seeds - 1}"
+
+
 AnyConfig = TypeVar("AnyConfig", bound=RunConfig)
 
 
@@ -85,12 +120,12 @@ def plain_name(dataset: str) -> str:
     return Path(dataset).name
 
 
-def identity(config: RunConfig) -> dict[str, Any]:
+def options_as_json(config: RunConfig) -> dict[str, Any]:
     """The options that decide what is computed, as JSON values."""
     return {
         field.name: _as_json(getattr(config, field.name))
         for field in dataclasses.fields(config)
-        if field.name not in config.PLACES
+        if field.name not in config.MAY_DIFFER_ON_RESUME
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from aejax.errors import UserError
-from aejax.training import processes
+from aejax.training import distributed
 
 # Fewer images per CPU device than this, and the work per step no longer pays for the threads' meeting.
 _IMAGES_PER_CPU_DEVICE = 64
@@ -27,12 +27,12 @@ def make_mesh(devices: int, batch_size: int, *, dense: bool = False) -> Mesh:
     Raises:
       UserError: if there are not as many devices, or they do not divide the batch.
     """
-    parts = processes.count()
+    parts = distributed.count()
     local = local_devices(devices)
     most = len(local)
     if not devices and local[0].platform == "cpu":
         most = max(1, 1 if dense else min(cores(), batch_size // parts // _IMAGES_PER_CPU_DEVICE))
-    most = int(processes.gather(most).min())
+    most = int(distributed.gather(most).min())
     if devices > most * parts:
         where = "this machine" if parts == 1 else f"each of the {parts} processes"
         raise UserError(f"--devices {devices}: {where} has {most} ({local[0].platform}); ask for fewer")
@@ -49,7 +49,7 @@ def local_devices(devices: int = 0) -> list[jax.Device]:
     """This process's devices: GPUs, TPU cores, or on a CPU one for each core, or its part of `devices` if more."""
     # Once something has used JAX, the devices are what they are.
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", max(cores(), -(-devices // processes.count())))
+        jax.config.update("jax_num_cpu_devices", max(cores(), -(-devices // distributed.count())))
     return jax.local_devices()
 
 

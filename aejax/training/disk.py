@@ -14,7 +14,7 @@ _REFUSALS = [
 
 
 @contextlib.contextmanager
-def refusals_in_one_line(folder: Path) -> Iterator[None]:
+def disk_errors_as_user_errors(folder: Path) -> Iterator[None]:
     """Makes a UserError of every error within that says that `folder` cannot be written, and leaves all others."""
     try:
         yield

@@ -15,16 +15,16 @@ class Interrupted(Exception):  # noqa: N818 - a request, not an error
         self.step = step
 
 
-class Request:
+class StopRequest:
     """`signal_number` is None until a signal comes."""
 
     signal_number: int | None = None
 
 
 @contextlib.contextmanager
-def on_request() -> Iterator[Request]:
+def stop_requests() -> Iterator[StopRequest]:
     """While open, the first SIGINT or SIGTERM is noted; a second one acts as ever, for a user who cannot wait."""
-    request = Request()
+    request = StopRequest()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -1,10 +1,12 @@
-"""The training loop: compiled chunks of steps, then evaluation and a checkpoint after each epoch."""
+"""The training loop: compiled chunks of steps, then evaluation and a checkpoint after each epoch.
+
+`train` is the bare loop; `fit` adds what a run in a folder has: checkpoints, metrics, evaluation and a progress bar.
+"""
 
 import contextlib
-import functools
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -15,11 +17,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from aejax import rng
-from aejax.data.feeds import Feed, Order, Tree
+from aejax.data.feeds import Block, Feed, Order, Tree
 from aejax.methods.method import Method, State
-from aejax.training import batches, nonfinite, processes
+from aejax import batching
+from aejax.training import distributed, nonfinite
 from aejax.training.config import OnNonFinite
-from aejax.training.interruption import Interrupted, Request
+from aejax.training.interruption import Interrupted, StopRequest
 from aejax.training.runs import Run
 from aejax.training.seeds import any_seed, mean_and_sd, over_seeds, roots
 
@@ -29,20 +32,20 @@ _FIRST_CHUNK = 8
 
 
 class Progress(NamedTuple):
-    """What training carries from step to step, and what a checkpoint holds.
+    """What training carries from step to step, and what a checkpoint holds. Every array has the seeds as first axis.
 
     Attributes:
       state: the method's own.
-      sums: of each metric over the steps of the epoch so far, scalars; without those that were left out.
-      skipped: int32 (), how many steps of the epoch were left out, since a metric was not finite.
-      in_a_row: int32 (), how many such steps the last ones were.
-      failed: int32 (), the step of such kind that ended training, or -1.
+      sums: the sum of each metric over the epoch's steps so far, (seeds,); skipped steps do not count.
+      skipped: int32 (seeds,), the number of steps of the epoch that were skipped, because a metric was not finite.
+      consecutive: int32 (seeds,), how many of the most recent steps were not finite.
+      failed: int32 (seeds,), the step that was not finite and ended training, or -1.
     """
 
     state: State
     sums: dict[str, Array]
     skipped: Array
-    in_a_row: Array
+    consecutive: Array
     failed: Array
 
 
@@ -53,178 +56,282 @@ def fit(
     *,
     epochs: int,
     seed: int,
-    seeds: int | None = None,
+    seeds: int = 1,
     evaluations: Mapping[str, Tree],
-    on_epoch: Callable[[State, int], None] | None = None,
-) -> State:
-    """Trains, from the run's latest checkpoint if it has one.
+    on_epoch: Callable[[list[State], int], None] | None = None,
+) -> list[State]:
+    """Trains in a run's folder, from the run's latest checkpoint if it has one.
 
     Args:
-      method: what is learnt.
+      method: what is learnt, and how.
       feed: the training images.
-      run: where metrics and checkpoints go. Metrics of the split "train" are means over the epoch's steps as they went.
-        Where it skips steps that are not finite, these count neither there nor in the state, whose next step is another
-        batch's, but as "skipped_steps".
-      epochs: in all, those of earlier starts included.
+      run: the folder for metrics and checkpoints. Metrics of the split "train" are means over the epoch's steps, each
+        taken before that step's update. Where the run skips steps that are not finite, such a step changes neither the
+        metrics nor the state; the number of them is recorded as "skipped_steps".
+      epochs: passes over the training images in all, including those of earlier starts.
       seed: root of all randomness.
-      seeds: trains that many runs, with the seeds `seed`, `seed` + 1, ..., in one program; metrics become means over
-        them, with their sample standard deviation as name + "_sd", and every array of the state gets them as its first
-        axis. None: one run, without the axis.
-      evaluations: by the name of the split, uint8 images (n, height, width, channels), or a tree like the feed's, to
-        evaluate after each epoch. The lowest "loss" on the first one marks the best checkpoint.
-      on_epoch: called as (state, step) after each epoch, to draw pictures.
+      seeds: trains the seeds `seed`, `seed` + 1, ... in one program. With several, the recorded metrics are means over
+        them, with the sample standard deviation as name + "_sd".
+      evaluations: the arrays to evaluate after each epoch, by the name of their split: uint8 images (n, height, width,
+        channels), or a tree like the feed's. The lowest "loss" on the first one marks the best checkpoint.
+      on_epoch: called as (one state per seed, step) after each epoch, to draw pictures.
 
     Returns:
-      The state after the last epoch.
+      The state after the last epoch of each seed.
 
     Raises:
-      NonFiniteError: at the first step with a NaN or infinite metric, or where the run skips them at the last of ten in
-        a row; the checkpoints stay as they are.
+      NonFiniteError: at the first step with a NaN or infinite metric, or where the run skips them at the tenth in a
+        row; the checkpoints stay as they are.
       Interrupted: after Ctrl-C or SIGTERM, with everything saved.
     """
-    root = rng.root_key(seed) if seeds is None else roots(seed, seeds)
-    replicated = NamedSharding(feed.mesh, PartitionSpec())
-    begin, evaluate_batch = functools.partial(start, method, feed), method.evaluate
-    if seeds is not None:
-        begin = over_seeds(begin, seeds, (0,))
-        evaluate_batch = over_seeds(evaluate_batch, seeds, (0, None, None), out_axes=1)
-    initial = jax.jit(begin, out_shardings=replicated, compiler_options=run_once(feed.mesh))
-    step, progress = run.checkpoints.restore(_abstract(initial, root, replicated)) or (0, initial(root))
-    run.log.rewind(step)
+    root = roots(seed, seeds)
+    last_step = epochs * feed.steps_per_epoch
+    step, progress = restore_or_start(method, feed, run, root, last_step)
+    if step >= last_step:
+        return _one_per_seed(progress.state, seeds, feed.mesh)
+    evaluate = batching.over_images(over_seeds(method.evaluate, seeds, (0, None, None), out_axes=1), feed.mesh)
+    steps = Steps(method, feed, root, progress, step, last_step, run.on_nonfinite)
+    bar = tqdm(total=last_step, initial=step, unit="step", disable=not distributed.first())
+    with contextlib.closing(steps), bar:
+        chunk = _FIRST_CHUNK
+        while steps.step < last_step:
+            epoch = steps.step // feed.steps_per_epoch + 1
+            bar.set_description(f"epoch {epoch}/{epochs}")
+            chunk = run_epoch(steps, run, bar, seed, chunk)
+            finish_epoch(steps, run, bar, epoch, evaluations, evaluate)
+            if on_epoch is not None:
+                on_epoch(_one_per_seed(steps.progress.state, seeds, feed.mesh), steps.step)
+    run.checkpoints.wait()
+    return _one_per_seed(steps.progress.state, seeds, feed.mesh)
 
-    per_epoch = feed.steps_per_epoch
-    last_step = epochs * per_epoch
-    if step and processes.first():
+
+def train(method: Method, feed: Feed, root: Array, steps: int) -> State:
+    """Trains without a folder, a progress bar or an evaluation: the state that `fit` reaches after as many steps.
+
+    Args:
+      method: what is learnt, and how.
+      feed: the training images.
+      root: the run's root key, `rng.root_key(seed)`.
+      steps: the number of steps in all.
+
+    Raises:
+      NonFiniteError: at the first step with a NaN or infinite metric.
+    """
+    progress = _initial(method, feed, root[None])
+    if not steps:
+        return _one_per_seed(progress.state, 1, feed.mesh)[0]
+    with contextlib.closing(Steps(method, feed, root[None], progress, 0, steps)) as loop:
+        while loop.step < steps:
+            loop.advance(steps - loop.step)
+            if loop.failed():
+                names = " and ".join(nonfinite.names(loop.progress.sums, 0))
+                raise nonfinite.NonFiniteError(f"{names} not finite at step {int(loop.progress.failed[0])}")
+    return _one_per_seed(loop.progress.state, 1, feed.mesh)[0]
+
+
+def restore_or_start(method: Method, feed: Feed, run: Run, root: Array, last_step: int) -> tuple[int, Progress]:
+    """The step and progress of the run's latest checkpoint, or of its beginning where it has none."""
+    replicated = NamedSharding(feed.mesh, PartitionSpec())
+    shapes = jax.eval_shape(lambda: initial_progress(method, feed, root))
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), shapes)
+    step, progress = run.checkpoints.restore(like) or (0, _initial(method, feed, root))
+    run.log.rewind(step)
+    if step and distributed.first():
         what = "complete" if step >= last_step else "resuming"
         print(f"{run.path}: {what}, at step {step} of {last_step}", file=sys.stderr)
-    if step >= last_step:
-        return progress.state
-    blocks = feed.blocks(root, step, last_step)
-    block = next(blocks)
-    example = (progress, block.images, block.order, root, np.int32(0), np.int32(0))
-    steps = compile_steps(method, feed, seeds, run.on_nonfinite).lower(*example).compile()
-    evaluate = batches.over_images(evaluate_batch, feed.mesh)
-    chunk = _FIRST_CHUNK
-    bar = tqdm(total=last_step, initial=step, unit="step", disable=not processes.first())
-
-    with contextlib.closing(blocks), bar:
-        while step < last_step:
-            epoch = step // per_epoch
-            end = (epoch + 1) * per_epoch
-            bar.set_description(f"epoch {epoch + 1}/{epochs}")
-            while step < end:
-                chunk, signal_number = _agreed(chunk, run.stop)
-                if signal_number:
-                    break
-                began = time.perf_counter()
-                if step == block.stop:
-                    block = next(blocks)
-                count = min(chunk, end - step, block.stop - step)
-                progress = steps(progress, block.images, block.order, root, np.int32(step), np.int32(count))
-                failed = np.max(progress.failed) >= 0
-                seconds = time.perf_counter() - began
-                if failed:
-                    raise nonfinite.describe(run, feed, progress.failed, progress.sums, seed)
-                step += count
-                bar.update(count)
-                run.log.scalar("images_per_second", count * feed.batch_size / seconds, step)
-                chunk = max(1, int(count * _CHUNK_SECONDS / seconds))
-            if step < end:
-                run.checkpoints.save(step, progress, None)
-                run.checkpoints.wait()
-                raise Interrupted(signal_number, step)
-
-            metrics = {"train": mean_and_sd(_means(progress, per_epoch, run.on_nonfinite))}
-            if (skipped := int(np.sum(progress.skipped))) and processes.first():
-                bar.write(f"epoch {epoch + 1}: {skipped} steps were not finite, and left out", file=sys.stderr)
-            for split, images in evaluations.items():
-                values = evaluate(progress.state, images)
-                metrics[split] = mean_and_sd({name: v.mean(axis=0, dtype=np.float64) for name, v in values.items()})
-            run.log.write(step, epoch + 1, metrics)
-            judged_by = metrics[next(iter(evaluations), "train")]["loss"]
-            run.checkpoints.save(step, progress, judged_by)
-            bar.set_postfix({split: f"{values['loss']:.5g}" for split, values in metrics.items()})
-            if on_epoch is not None:
-                on_epoch(progress.state, step)
-    run.checkpoints.wait()
-    return progress.state
+    return step, progress
 
 
-def start(method: Method, feed: Feed, root: Array) -> Progress:
-    """The progress before step 0. Traced."""
+def run_epoch(steps: "Steps", run: Run, bar: tqdm, seed: int, chunk: int) -> int:
+    """Takes the rest of an epoch's steps, `chunk` at a time at first; returns the chunk to go on with.
+
+    Raises:
+      NonFiniteError: as `fit` does.
+      Interrupted: once a checkpoint of the last step taken is on the disk.
+    """
+    per_epoch = steps.feed.steps_per_epoch
+    end = (steps.step // per_epoch + 1) * per_epoch
+    while steps.step < end:
+        chunk, signal_number = _agreed(chunk, run.stop)
+        if signal_number:
+            run.checkpoints.save(steps.step, steps.progress, None)
+            run.checkpoints.wait()
+            raise Interrupted(signal_number, steps.step)
+        began = time.perf_counter()
+        count = steps.advance(chunk)
+        failed = steps.failed()  # waits for the steps
+        seconds = time.perf_counter() - began
+        if failed:
+            raise nonfinite.describe(run, steps.feed, steps.progress.failed, steps.progress.sums, seed)
+        bar.update(count)
+        run.log.scalar("images_per_second", count * steps.feed.batch_size / seconds, steps.step)
+        chunk = max(1, int(count * _CHUNK_SECONDS / seconds))
+    return chunk
+
+
+def finish_epoch(
+    steps: "Steps",
+    run: Run,
+    bar: tqdm,
+    epoch: int,
+    evaluations: Mapping[str, Tree],
+    evaluate: Callable[[State, Tree], dict[str, np.ndarray]],
+) -> None:
+    """Evaluates, records the metrics of epoch `epoch`, counted from 1, and saves a checkpoint."""
+    progress = steps.progress
+    metrics = {"train": mean_and_sd(_means(progress, steps.feed.steps_per_epoch, run.on_nonfinite))}
+    if (skipped := int(np.sum(progress.skipped))) and distributed.first():
+        bar.write(f"epoch {epoch}: {skipped} steps were not finite, and left out", file=sys.stderr)
+    for split, images in evaluations.items():
+        values = evaluate(progress.state, images)
+        metrics[split] = mean_and_sd({name: v.mean(axis=0, dtype=np.float64) for name, v in values.items()})
+    run.log.write(steps.step, epoch, metrics)
+    judged_by = metrics[next(iter(evaluations), "train")]["loss"]
+    run.checkpoints.save(steps.step, progress, judged_by)
+    bar.set_postfix({split: f"{values['loss']:.5g}" for split, values in metrics.items()})
+
+
+class Steps:
+    """Takes a run's steps in order, by one compiled program, over the blocks of its feed. To be closed.
+
+    Attributes:
+      feed: the training images.
+      progress: after the steps taken so far.
+      step: the next one.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        feed: Feed,
+        root: Array,
+        progress: Progress,
+        first: int,
+        last: int,
+        on_nonfinite: OnNonFinite = "stop",
+    ) -> None:
+        """Compiles steps `first` ... `last - 1` of the seeds whose root keys are `root`, (seeds,)."""
+        self.feed, self.progress, self.step = feed, progress, first
+        self._root = root
+        self._blocks: Generator[Block] = feed.blocks(root, first, last)
+        self._block = next(self._blocks)
+        program = compile_steps(method, feed, root.shape[0], on_nonfinite)
+        self._run_steps = program.lower(*self._arguments(0)).compile()
+
+    def advance(self, at_most: int) -> int:
+        """Takes up to `at_most` steps, but none of another epoch or block; returns the number taken, at least 1."""
+        if self.step == self._block.stop:
+            self._block = next(self._blocks)
+        per_epoch = self.feed.steps_per_epoch
+        epoch_end = (self.step // per_epoch + 1) * per_epoch
+        count = min(at_most, epoch_end - self.step, self._block.stop - self.step)
+        self.progress = self._run_steps(*self._arguments(count))
+        self.step += count
+        return count
+
+    def failed(self) -> bool:
+        """Whether a step that was not finite has ended training. Waits for the steps taken."""
+        return bool(np.max(self.progress.failed) >= 0)
+
+    def close(self) -> None:
+        """Ends the feed's reading."""
+        self._blocks.close()
+
+    def _arguments(self, count: int) -> tuple[Progress, Tree, Order, Array, np.int32, np.int32]:
+        block = self._block
+        return self.progress, block.images, block.order, self._root, np.int32(self.step), np.int32(count)
+
+
+def initial_progress(method: Method, feed: Feed, root: Array) -> Progress:
+    """The progress before step 0 of the seeds whose root keys are `root`, (seeds,). Traced."""
+    return over_seeds(lambda one: _initial_progress_of_one(method, feed, one), root.shape[0], (0,))(root)
+
+
+def _initial_progress_of_one(method: Method, feed: Feed, root: Array) -> Progress:
     images = feed.zeros()
     state = method.init(rng.stream(root, "initialisation"), images)
     # A weakly typed state would become strongly typed in the first step, and the second would be compiled anew.
     state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype) if x.weak_type else x, state)
     metrics = jax.eval_shape(method.step, state, images, root)[1]
     sums = {name: jnp.zeros((), metric.dtype) for name, metric in metrics.items()}
-    return Progress(state, sums, skipped=jnp.int32(0), in_a_row=jnp.int32(0), failed=jnp.int32(-1))
+    return Progress(state, sums, skipped=jnp.int32(0), consecutive=jnp.int32(0), failed=jnp.int32(-1))
 
 
-def run_once(mesh: Mesh) -> dict[str, int] | None:
+def _initial(method: Method, feed: Feed, root: Array) -> Progress:
+    program = jax.jit(
+        lambda root: initial_progress(method, feed, root),
+        out_shardings=NamedSharding(feed.mesh, PartitionSpec()),
+        compiler_options=unoptimised(feed.mesh),
+    )
+    return program(root)
+
+
+def unoptimised(mesh: Mesh) -> dict[str, int] | None:
     """Compiler options for a program that is run once: on a CPU, optimising it takes far longer than running it."""
     return {"xla_backend_optimization_level": 0} if mesh.devices.flat[0].platform == "cpu" else None
 
 
-def compile_steps(
-    method: Method, feed: Feed, seeds: int | None = None, on_nonfinite: OnNonFinite = "stop"
-) -> jax.stages.Wrapped:
+def compile_steps(method: Method, feed: Feed, seeds: int = 1, on_nonfinite: OnNonFinite = "stop") -> jax.stages.Wrapped:
     """One program for any number of steps: (progress, images, order, root, step, count) -> progress.
 
-    Images and order are those of a block of the feed.
+    Images and order are those of a block of the feed. Progress, order and root have the seeds as their first axis; all
+    seeds stop where one of them has to.
 
-    With `seeds`, progress, order and root have them as their first axis; all stop where one of them has to.
-
-    Takes steps `step` ... `step + count - 1`, which must lie in one epoch and in that block; stops early at a step
-    with a metric that is not finite, or leaves such steps out, each seed its own, and stops after too many in a row.
-    The progress passed in is donated: its memory holds the result.
+    Takes steps `step` ... `step + count - 1`, which must lie in one epoch and in that block. Stops early at a step with
+    a metric that is not finite; or skips such steps, each seed its own, and stops after too many in a row. The progress
+    passed in is donated: its memory holds the result.
     """
     patience = nonfinite.PATIENCE[on_nonfinite]
 
-    def steps(progress: Progress, images: Tree, order: Order, root: Array, step: Array, count: Array) -> Progress:
-        begins = step % feed.steps_per_epoch == 0
-        sums, skipped = jax.tree.map(lambda x: jnp.where(begins, 0, x), (progress.sums, progress.skipped))
+    def run_steps(progress: Progress, images: Tree, order: Order, root: Array, step: Array, count: Array) -> Progress:
+        is_first = step % feed.steps_per_epoch == 0
+        sums, skipped = jax.tree.map(lambda x: jnp.where(is_first, 0, x), (progress.sums, progress.skipped))
         progress = progress._replace(sums=sums, skipped=skipped)
 
-        def more(carry: tuple[Array, Array, Progress]) -> Array:
-            return (carry[0] < count) & ~carry[1]
+        def keep_going(carry: tuple[Array, Array, Progress]) -> Array:
+            i, stop, _ = carry
+            return (i < count) & ~stop
 
-        def one(carry: tuple[Array, Array, Progress]) -> tuple[Array, Array, Progress]:
-            i, _, before = carry
+        def one_step(carry: tuple[Array, Array, Progress]) -> tuple[Array, Array, Progress]:
+            i, _, progress = carry
             batch = feed.batch(images, order, step + i)
-            state, metrics = method.step(before.state, batch, rng.stream(root, "step", step + i))
+            state, metrics = method.step(progress.state, batch, rng.stream(root, "step", step + i))
             finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
-            in_a_row = jnp.where(finite, 0, before.in_a_row + 1)
-            fails = in_a_row >= patience
+            consecutive = jnp.where(finite, 0, progress.consecutive + 1)
+            fails = consecutive >= patience
             if on_nonfinite == "skip":
-                state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, before.state)
+                state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), state, progress.state)
             # The step that ends training counts, so that the sums tell which of its metrics were not finite.
-            sums = {name: before.sums[name] + jnp.where(finite | fails, value, 0) for name, value in metrics.items()}
+            sums = {name: progress.sums[name] + jnp.where(finite | fails, value, 0) for name, value in metrics.items()}
             failed = jnp.where(fails, step + i, -1)
             # Nothing that differs between seeds may be in the condition, or each step would select among carries.
             stop = any_seed(fails, seeds)
-            return i + 1, stop, Progress(state, sums, before.skipped + ~finite, in_a_row, failed)
+            return i + 1, stop, Progress(state, sums, progress.skipped + ~finite, consecutive, failed)
 
-        return jax.lax.while_loop(more, one, (jnp.int32(0), jnp.bool(False), progress))[2]
+        return jax.lax.while_loop(keep_going, one_step, (jnp.int32(0), jnp.bool(False), progress))[2]
 
-    if seeds is not None:
-        steps = over_seeds(steps, seeds, (0, *feed.seed_axes, 0, None, None))
-    return jax.jit(steps, donate_argnums=0, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))
+    over_all = over_seeds(run_steps, seeds, (0, *feed.seed_axes, 0, None, None))
+    return jax.jit(over_all, donate_argnums=0, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))
 
 
-def _agreed(chunk: int, stop: Request) -> tuple[int, int]:
+def _one_per_seed(states: State, seeds: int, mesh: Mesh) -> list[State]:
+    """States with the seeds as their first axis -> a list of states without it."""
+    program = jax.jit(
+        lambda tree: [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(seeds)],
+        out_shardings=NamedSharding(mesh, PartitionSpec()),
+        compiler_options=unoptimised(mesh),
+    )
+    return program(states)
+
+
+def _agreed(chunk: int, stop: StopRequest) -> tuple[int, int]:
     """Process 0's chunk, as all must take the same steps, and the signal that any process has got, or 0."""
-    of_each = processes.gather(chunk, stop.signal_number or 0)
+    of_each = distributed.gather(chunk, stop.signal_number or 0)
     return int(of_each[0, 0]), int(of_each[:, 1].max())
 
 
-def _abstract(initial: Callable[[Array], Progress], root: Array, sharding: NamedSharding) -> Progress:
-    shapes = jax.eval_shape(initial, root)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
-
-
 def _means(progress: Progress, steps: int, on_nonfinite: OnNonFinite) -> dict[str, np.ndarray]:
-    """Of each metric over the epoch's steps: float64, as the sums are shaped; NaN where all steps were left out."""
+    """The mean of each metric over the epoch's steps: float64 (seeds,); NaN where all steps were skipped."""
     skipped = np.asarray(progress.skipped)
     with np.errstate(invalid="ignore"):
         means = {name: np.asarray(total, np.float64) / (steps - skipped) for name, total in progress.sums.items()}

@@ -1,20 +1,70 @@
-"""Optimisers as a configuration describes them: schedule, clipping and weight decay, in one place."""
+"""Optimisers from a run's options: learning rate by the step, clipping and weight decay."""
 
 from collections.abc import Callable
-from typing import Any, Literal
 
 import optax
 
-Schedule = Literal["constant", "cosine", "warmup_cosine"]
+from aejax.errors import UserError
+from aejax.training.config import RunConfig, Schedule
 
 
-def build(config: Any, learning_rate: Any, steps: int, *, b1: float = 0.9, make: Callable = optax.adam) -> Any:
-    rate = learning_rate if callable(learning_rate) else scheduled(config.schedule, learning_rate, steps)
-    optimizer = make(rate, b1) if make is optax.adam else make(rate)
-    return optimizer if config.clip_norm is None else optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+def build(
+    config: RunConfig,
+    learning_rate: float | optax.Schedule,
+    steps: int,
+    *,
+    b1: float | None = None,
+    make: Callable[..., optax.GradientTransformation] = optax.adam,
+) -> optax.GradientTransformation:
+    """Builds an optimiser with the run's --schedule, --clip-norm and --weight-decay.
+
+    Gradients are clipped by their global norm first (Pascanu et al. 2013, https://arxiv.org/abs/1211.5063, algorithm
+    1). The weight decay is decoupled from the gradient (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101,
+    algorithm 2): with Adam, the result is AdamW.
+
+    Args:
+      config: the options.
+      learning_rate: the largest learning rate; or a schedule, step -> learning rate, in place of --schedule.
+      steps: the number of training steps, which --schedule spreads over.
+      b1: the decay of Adam's first moment; None: as `make` has it.
+      make: learning rate -> the optimiser, whose updates must be proportional to the learning rate.
+
+    Raises:
+      UserError: for a learning rate that is a schedule, together with --schedule.
+    """
+    if callable(learning_rate):
+        if config.schedule != "constant":
+            raise UserError(
+                f"--schedule {config.schedule}: the learning rate has a schedule already: leave the option out"
+            )
+        rate: optax.ScalarOrSchedule = learning_rate
+    else:
+        rate = scheduled(config.schedule, learning_rate, steps)
+    options = {} if b1 is None else {"b1": b1}
+    if config.weight_decay:
+        # `make` turns the sign of its updates, hence the sign of the decay.
+        optimizer = optax.chain(
+            make(1.0, **options),
+            optax.add_decayed_weights(-config.weight_decay),
+            optax.scale_by_learning_rate(rate, flip_sign=False),
+        )
+    else:
+        optimizer = make(rate, **options)
+    if config.clip_norm is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
 
 
 def scheduled(schedule: Schedule, peak: float, steps: int) -> optax.ScalarOrSchedule:
+    """Returns the learning rate, or the learning rate by the step.
+
+    Args:
+      schedule: "constant"; "cosine", from the peak to 0 along half a cosine (Loshchilov and Hutter 2017,
+        https://arxiv.org/abs/1608.03983, equation 5, without restarts); or "warmup_cosine", the same after a linear
+        rise from 0 over 5% of the steps.
+      peak: the largest learning rate.
+      steps: the number of training steps.
+    """
     match schedule:
         case "cosine":
             return optax.cosine_decay_schedule(peak, steps)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from aejax.training import processes
+from aejax.training import distributed
 
 Table = Mapping[str, Mapping[str, float]]
 
@@ -23,7 +23,7 @@ def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
 def environment(mesh: Mesh) -> dict[str, Any]:
     """What a figure depends on besides its configuration: the devices and versions it was computed with."""
     device = mesh.devices.flat[0]
-    hosts = f" of {processes.count()} processes" if processes.count() > 1 else ""
+    hosts = f" of {distributed.count()} processes" if distributed.count() > 1 else ""
     return {
         "devices": f"{mesh.size} x {device.platform} ({device.device_kind}){hosts}",
         "jax": jax.__version__,

@@ -8,21 +8,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
+import numpy as np
 from jax.sharding import Mesh
 
-from aejax import plots
+from aejax import plots, tables
+from aejax.batching import as_float
 from aejax.errors import UserError
-from aejax.training import processes, report
+from aejax.models.trained import Trained
+from aejax.training import distributed, report
 from aejax.training.checkpoints import Checkpoints
-from aejax.training.config import OnNonFinite, RunConfig, identity, plain_name
-from aejax.training.disk import refusals_in_one_line
-from aejax.training.interruption import Request, on_request
-from aejax.training.logging import MetricsLog
+from aejax.training.config import OnNonFinite, RunConfig, options_as_json, plain_name
+from aejax.training.disk import disk_errors_as_user_errors
+from aejax.training.interruption import StopRequest, stop_requests
+from aejax.training.metrics_log import MetricsLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,45 +42,76 @@ class Run:
       on_nonfinite: what becomes of a step whose loss or gradient is not finite.
     """
 
-    def __init__(self, path: Path, stop: Request, on_nonfinite: OnNonFinite = "stop") -> None:
+    def __init__(
+        self,
+        path: Path,
+        stop: StopRequest,
+        on_nonfinite: OnNonFinite = "stop",
+        model: Any = None,
+        image_shape: tuple[int, ...] = (),
+        seed: int = 0,
+    ) -> None:
         self.path = path
+        self.model, self.image_shape, self.seed = model, image_shape, seed
         self.stop = stop
         self.on_nonfinite = on_nonfinite
         self.checkpoints = Checkpoints(path / "checkpoints")
-        self.log = MetricsLog(path, writes=processes.first())
+        self.log = MetricsLog(path, writes=distributed.first())
+
+    def trained(self, states: Sequence[Any], mesh: Mesh) -> list[Trained]:
+        """Returns the trained models of the states of this run, one per seed."""
+        return [
+            Trained(self.model, self.model.own(state.params), self.image_shape, self.seed + i, mesh)
+            for i, state in enumerate(states)
+        ]
+
+    def draw(self, reconstruct: Callable[[np.ndarray], np.ndarray], examples: np.ndarray, step: int) -> None:
+        """Shows uint8 examples, and their reconstructions below, in TensorBoard at this step."""
+        pictures = np.concatenate([as_float(examples), reconstruct(examples)])
+        self.log.picture("reconstructions", plots.tile(pictures, columns=len(examples)), step)
 
     def figure(self, name: str, figure: Figure) -> None:
         """Saves figures/<name>.png."""
-        if processes.first():
+        if distributed.first():
             plots.save(figure, self.path / "figures" / f"{name}.png")
 
     def text(self, name: str, content: str) -> None:
         """Saves <name>, whole or not at all."""
-        if processes.first():
+        if distributed.first():
             write_text(self.path / name, content)
 
     def finish(
-        self, config: RunConfig, mesh: Mesh, splits: report.Table, curves: Sequence[str] = ("bce", "mse")
+        self, config: RunConfig, mesh: Mesh, table: tables.Table, curves: Sequence[str] = ("bce", "mse")
     ) -> None:
         """Writes summary.json, draws figures/learning_curves.png and prints the metrics of each split, or other row.
 
         `curves` are the metrics to draw; where the run has none of them, its loss.
         """
-        if not processes.first():
+        if not distributed.first():
             return
+        means = tables.reduced(table)
         write_json(
             self.path / "summary.json",
-            {"config": identity(config), "environment": report.environment(mesh), "splits": splits},
+            {
+                "experiment": self.path.parent.name,
+                "options": options_as_json(config),
+                "environment": report.environment(mesh),
+                "splits": means,
+                "per_seed": {
+                    row: {name: np.asarray(value).tolist() for name, value in columns.items()}
+                    for row, columns in table.items()
+                },
+            },
         )
         if records := self.log.records():  # a folder that sums up other runs has none
             known = [name for name in curves if any(name in record for record in records)]
             self.figure("learning_curves", plots.learning_curves(records, known or "loss"))
-        print(report.markdown({split: report.cells(metrics) for split, metrics in splits.items()}, "split"))
+        print(tables.markdown({row: tables.cells(figures) for row, figures in means.items()}, "split"))
         print(f"figures, metrics and checkpoints: {self.path}")
 
 
 @contextlib.contextmanager
-def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
+def open_run(config: RunConfig, experiment: str, *, model: Any = None, data: Any = None) -> Iterator[Run]:
     """Opens the run's folder, made if it is not there, for this process and those that train with it.
 
     Raises:
@@ -86,18 +120,18 @@ def open_run(config: RunConfig, experiment: str) -> Iterator[Run]:
     """
     name = config.name or f"{plain_name(config.dataset)}-seed{config.seed}"
     path = config.runs.expanduser() / experiment / name
-    claim = _claimed(path, identity(config)) if processes.first() else contextlib.nullcontext()
-    with claim, on_request() as stop, refusals_in_one_line(path):
-        processes.barrier()
+    claim = _claimed(path, options_as_json(config)) if distributed.first() else contextlib.nullcontext()
+    with claim, stop_requests() as stop, disk_errors_as_user_errors(path):
+        distributed.barrier()
         if not path.exists():
             raise UserError(f"{path}, made by process 0, is not there: set --runs to a folder that all processes share")
-        run = Run(path, stop, config.on_nonfinite)
+        run = Run(path, stop, config.on_nonfinite, model, data.image_shape if data else (), config.seed)
         try:
             yield run
         finally:
             run.log.close()
             # After an error, a checkpoint's part may be awaited from a process that is gone.
-            if processes.count() == 1 or not run.checkpoints.saving():
+            if distributed.count() == 1 or not run.checkpoints.saving():
                 run.checkpoints.close()
 
 

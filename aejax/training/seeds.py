@@ -37,9 +37,9 @@ def over_seeds(function: Callable[..., Any], count: int, in_axes: Sequence[int |
     return alone
 
 
-def any_seed(flag: Array, count: int | None) -> Array:
-    """Whether the flag, bool (), is set for any of the seeds, where there are several."""
-    return jax.lax.pmax(flag.astype(jnp.int32), AXIS) > 0 if count is not None and count > 1 else flag
+def any_seed(flag: Array, count: int) -> Array:
+    """Whether the flag, bool (), is set for any of the `count` seeds."""
+    return jax.lax.pmax(flag.astype(jnp.int32), AXIS) > 0 if count > 1 else flag
 
 
 def mean_and_sd(values: Mapping[str, np.ndarray]) -> dict[str, float]:

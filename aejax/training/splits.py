@@ -11,7 +11,7 @@ from aejax.data.datasets import Dataset
 from aejax.data.feeds import Feed, Tree, device_feed
 from aejax.data.streaming import streaming_feed
 from aejax.errors import UserError
-from aejax.training import processes
+from aejax.training import distributed
 from aejax.training.config import RunConfig
 from aejax.training.devices import cores, device_memory
 
@@ -29,6 +29,11 @@ class Splits(NamedTuple):
     train: Dataset
     held_out: Dataset
     test: Dataset
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The images' height, width and channels."""
+        return self.train.images.shape[1:]
 
     def parts(self) -> dict[str, Dataset]:
         """The splits by name, without "held_out" where nothing is."""
@@ -80,4 +85,4 @@ def _most_resident_bytes(config: RunConfig) -> int | None:
         case "streaming":
             return 0
         case "auto":
-            return int(processes.gather(int(_RESIDENT_SHARE * device_memory(config.devices))).min())
+            return int(distributed.gather(int(_RESIDENT_SHARE * device_memory(config.devices))).min())

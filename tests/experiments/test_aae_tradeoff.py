@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aejax.errors import UserError
-from aejax.training.config import identity
+from aejax.training.config import options_as_json
 from experiments import aae, aae_tradeoff
 from experiments.aae_tradeoff import Config, by_configuration, main, read
 
@@ -23,7 +23,7 @@ def run(folder: Path, bce: float, distance: float, **options: Any) -> Path:
         "prior match: another": {"sliced_wasserstein": 99.0, "std": 0.7},
     }
     folder.mkdir()
-    (folder / "summary.json").write_text(json.dumps({"config": identity(config), "splits": splits}))
+    (folder / "summary.json").write_text(json.dumps({"config": options_as_json(config), "splits": splits}))
     return folder
 
 

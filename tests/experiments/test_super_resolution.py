@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import pytest
 
 from aejax.errors import UserError
-from aejax.nn.edsr import EDSR
-from aejax.training.config import identity
+from aejax.nn.restoration import EDSR
+from aejax.training.config import options_as_json
 from experiments import super_resolution
 from experiments.super_resolution import Config
 from tests.experiments.conftest import MakeDataset
@@ -30,7 +30,7 @@ def test_a_run_in_colour_and_its_answer_to_noise(tmp_path: Path, make_dataset: M
 
 
 def test_noise_may_be_asked_for_after_training() -> None:
-    assert identity(Config(from_noise=True)) == identity(Config())
+    assert options_as_json(Config(from_noise=True)) == options_as_json(Config())
 
 
 def test_the_lessons_network_enlarges_14_to_28() -> None:

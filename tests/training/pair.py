@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aejax import cli
 from aejax.data.streaming import streaming_feed
-from aejax.training import loop, processes
+from aejax.training import distributed, loop
 from aejax.training.config import RunConfig
 from aejax.training.interruption import Interrupted
 from aejax.training.runs import open_run
@@ -25,7 +25,7 @@ def training(folder: Path) -> None:
     train(folder / "one_then_two", devices=2)
 
     def stop(name: str, value: float, step: int) -> None:
-        if step == STOP and not processes.first():
+        if step == STOP and not distributed.first():
             signal.raise_signal(signal.SIGTERM)
 
     try:
@@ -39,7 +39,7 @@ def killed(folder: Path) -> None:
     """A run that lasts until process 1 is killed."""
 
     def wait(name: str, value: float, step: int) -> None:
-        if step == 13 and not processes.first():
+        if step == 13 and not distributed.first():
             print("ready", flush=True)
             threading.Event().wait()
 
@@ -56,5 +56,5 @@ def resumed(folder: Path) -> None:
 if __name__ == "__main__":
     sys.modules["torch"] = None  # type: ignore[assignment] # tensorboardX imports it where it is, which takes seconds
     loop._FIRST_CHUNK, loop._CHUNK_SECONDS = 1, 0.0
-    with processes.joined(True, cli.verdict):
+    with distributed.joined(True, cli.message_and_status):
         {story.__name__: story for story in (training, killed, resumed)}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""Bounds of options, and which of them make up a run's identity."""
+"""Bounds of options, and which of them a run is known by."""
 
 import json
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from aejax.errors import UserError
-from aejax.training.config import RunConfig, above, at_least, identity
+from aejax.training.config import RunConfig, above, at_least, options_as_json
 
 NAN, INFINITY = float("nan"), float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    PLACES = RunConfig.PLACES | {"pictures"}
+    MAY_DIFFER_ON_RESUME = RunConfig.MAY_DIFFER_ON_RESUME | {"pictures"}
 
     epochs: int = at_least(1, 30)
     learning_rate: float = above(0, 1e-3)
@@ -80,12 +80,16 @@ def test_a_name_that_is_no_folder_name_is_refused(name: str) -> None:
 
 
 def test_the_identity_leaves_out_places_and_is_json() -> None:
-    values = identity(Config(initial=Path("a/b")))
+    values = options_as_json(Config(initial=Path("a/b")))
     assert values == {
         "dataset": "mnist",
         "image_size": None,
         "seed": 0,
+        "seeds": 1,
         "clip_norm": None,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "ema_decay": 0.0,
         "epochs": 30,
         "learning_rate": 1e-3,
         "kl_weight": 1.0,
@@ -99,7 +103,7 @@ def test_places_do_not_change_the_identity_and_all_else_does() -> None:
     elsewhere = Config(
         on_nonfinite="skip", devices=2, data_dir=Path("a"), raw_dir=Path("b"), runs=Path("c"), name="d", pictures="e"
     )
-    assert identity(elsewhere) == identity(Config())
+    assert options_as_json(elsewhere) == options_as_json(Config())
     for options in (
         {"seed": 1},
         {"dataset": "digits"},
@@ -108,4 +112,4 @@ def test_places_do_not_change_the_identity_and_all_else_does() -> None:
         {"hidden_sizes": (512,)},
         {"clip_norm": 1.0},
     ):
-        assert identity(Config(**options)) != identity(Config())
+        assert options_as_json(Config(**options)) != options_as_json(Config())

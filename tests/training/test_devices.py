@@ -14,18 +14,18 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aejax import priors, rng
+from aejax import priors
 from aejax.data.feeds import device_feed
 from aejax.errors import UserError
 from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
+from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
-from aejax.nn.heads import Autoencoder, GaussianEncoder, LatentEncoder
-from aejax.nn.mlp import MLP, DenseDecoder
-from aejax.training import processes
+from aejax.training import distributed
 from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, start
+from aejax.training.loop import compile_steps, initial_progress
+from aejax.training.seeds import roots
 
 IMAGE, BATCH, STEPS = (6, 6, 1), 16, 20
 IMAGES = np.random.default_rng(0).integers(0, 256, (BATCH * STEPS, *IMAGE), dtype=np.uint8)
@@ -82,8 +82,8 @@ def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """With four GPUs each, called (process, number)."""
     monkeypatch.setattr(jax, "local_devices", lambda process_index=0: [Gpu(process_index, i) for i in range(4)])
     monkeypatch.setattr("aejax.training.devices.Mesh", lambda devices, axes: devices.tolist())
-    monkeypatch.setattr(processes, "count", lambda: 2)
-    monkeypatch.setattr(processes, "gather", lambda *values: np.array([values, values]))
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr(distributed, "gather", lambda *values: np.array([values, values]))
 
 
 class Gpu(SimpleNamespace):
@@ -140,9 +140,9 @@ def aae() -> Method:
 @pytest.mark.parametrize("method_of", [autoencoder, vae, aae])
 def test_any_number_of_devices_trains_as_one_does(method_of: Callable[[], Method]) -> None:
     """Losses in 20 steps and after them are equal to a relative 1e-6: sums over images are taken in another order."""
-    method, root = method_of(), rng.root_key(0)
+    method, root = method_of(), roots(0, 1)
     alone = device_feed(IMAGES, BATCH, make_mesh(1, BATCH))
-    initial = jax.device_get(jax.jit(functools.partial(start, method, alone))(root))
+    initial = jax.device_get(jax.jit(functools.partial(initial_progress, method, alone))(root))
     evaluate = over_images(method.evaluate, alone.mesh, BATCH)
 
     def trained(devices: int) -> tuple[dict[str, float], np.ndarray]:
@@ -151,8 +151,8 @@ def test_any_number_of_devices_trains_as_one_does(method_of: Callable[[], Method
         progress = jax.device_put(initial, NamedSharding(mesh, PartitionSpec()))
         block = next(feed.blocks(root, 0, STEPS))
         progress = compile_steps(method, feed)(progress, block.images, block.order, root, np.int32(0), np.int32(STEPS))
-        means = {name: float(total) / STEPS for name, total in progress.sums.items()}
-        return means, evaluate(jax.device_get(progress.state), IMAGES[:BATCH])["loss"]
+        means = {name: float(total[0]) / STEPS for name, total in progress.sums.items()}
+        return means, evaluate(jax.tree.map(lambda x: x[0], jax.device_get(progress.state)), IMAGES[:BATCH])["loss"]
 
     means, losses = trained(1)
     for devices in (2, 4, 8):

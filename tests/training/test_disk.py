@@ -17,12 +17,13 @@ import pytest
 from aejax.data.feeds import device_feed
 from aejax.errors import UserError
 from aejax.methods.reconstruction import autoencoder
-from aejax.training import logging, runs
+from aejax.training import runs
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
 from aejax.training.disk import refusal
 from aejax.training.loop import fit
+from aejax.training.metrics_log import MetricsLog
 from aejax.training.runs import Run, open_run
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1), dtype=np.uint8)
@@ -40,12 +41,12 @@ def train(folder: Path, epochs: int) -> tuple[Any, list[dict]]:
     config = RunConfig(runs=folder, name="run")
     with open_run(config, "test") as run:
         mesh = make_mesh(1, 4)
-        state = fit(
+        (state,) = fit(
             *(autoencoder(Network(), optax.sgd(1e-2)), device_feed(IMAGES, 4, mesh), run),
             epochs=epochs,
             seed=0,
             evaluations={"held_out": IMAGES[:3]},
-            on_epoch=lambda state, step: run.log.picture("picture", np.zeros((4, 4, 3), np.uint8), step),
+            on_epoch=lambda states, step: run.log.picture("picture", np.zeros((4, 4, 3), np.uint8), step),
         )
         run.finish(config, mesh, {"test": {"loss": 1.0}})
         return jax.device_get(state), run.log.records()
@@ -81,8 +82,8 @@ def assert_one_line(error: UserError, folder: Path, why: int) -> None:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (logging.MetricsLog, "write"),
-        (logging.MetricsLog, "picture"),
+        (MetricsLog, "write"),
+        (MetricsLog, "picture"),
         (Checkpoints, "save"),
         (Run, "figure"),
         (runs, "write_json"),

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 
+from aejax import rng
 from aejax.data.feeds import device_feed
 from aejax.data.streaming import streaming_feed
 from aejax.methods.method import Method
@@ -22,6 +23,7 @@ from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
 from aejax.training.interruption import Interrupted
 from aejax.training.loop import fit
+from aejax.training.nonfinite import NonFiniteError
 from aejax.training.runs import open_run
 
 BATCH, STEPS = 8, 5  # per epoch
@@ -54,7 +56,7 @@ def train(
     devices: int = 1,
     after_chunk: Callable | None = None,
     feed_of: Callable = device_feed,
-    seeds: int | None = None,
+    seeds: int = 1,
 ) -> tuple[Any, list[dict]]:
     with open_run(RunConfig(runs=folder), "test") as run:
         if after_chunk is not None:
@@ -62,8 +64,8 @@ def train(
         feed = feed_of(IMAGES, BATCH, make_mesh(devices, BATCH))
         evaluations = {"held_out": HELD_OUT}
         method = method or noisy_autoencoder()
-        state = fit(method, feed, run, epochs=epochs, seed=3, seeds=seeds, evaluations=evaluations)
-        return jax.device_get(state), run.log.records()
+        states = fit(method, feed, run, epochs=epochs, seed=3, seeds=seeds, evaluations=evaluations)
+        return jax.device_get(states[0] if seeds == 1 else states), run.log.records()
 
 
 def assert_equal_bits(left: Any, right: Any) -> None:
@@ -102,9 +104,9 @@ def test_a_run_that_is_interrupted_and_resumed_equals_an_uninterrupted_one_bit_f
     assert [r["step"] for r in resumed[1] if r["split"] == "train"] == [5, 10, 15]
 
 
-@pytest.mark.parametrize(("devices", "seeds"), [(1, None), (2, None), (1, 1), (1, 2)])
+@pytest.mark.parametrize(("devices", "seeds"), [(1, 1), (2, 1), (1, 2)])
 def test_a_run_on_the_streaming_feed_equals_one_on_the_resident_feed_bit_for_bit(
-    tmp_path: Path, devices: int, seeds: int | None
+    tmp_path: Path, devices: int, seeds: int
 ) -> None:
     resident, streamed = (
         train(tmp_path / feed_of.__name__, epochs=2, devices=devices, seeds=seeds, feed_of=feed_of)
@@ -195,6 +197,24 @@ def test_the_step_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(traces) <= shapes_only + 1
 
 
+@pytest.mark.parametrize("feed_of", [device_feed, streaming_feed])
+def test_the_bare_loop_reaches_the_state_of_a_run_bit_for_bit(
+    uninterrupted: tuple[Any, list[dict]], feed_of: Callable
+) -> None:
+    feed = feed_of(IMAGES, BATCH, make_mesh(1, BATCH))
+    state = loop.train(noisy_autoencoder(), feed, rng.root_key(3), 3 * STEPS)
+    assert_equal_bits(jax.device_get(state), uninterrupted[0])
+
+
+def test_the_bare_loop_takes_no_step_where_none_is_asked_for_and_stops_at_one_that_is_not_finite() -> None:
+    method, root = noisy_autoencoder(), rng.root_key(3)
+    start = method.init(rng.stream(root, "initialisation"), jnp.zeros((BATCH, *IMAGES.shape[1:])))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), loop.train(method, feed(), root, 0), start)
+    diverging = autoencoder(Network(), optax.sgd(1e38))
+    with pytest.raises(NonFiniteError, match=r"not finite at step [0-9]+$"):
+        loop.train(diverging, feed(), root, 2 * STEPS)
+
+
 def test_different_seeds_shuffle_and_draw_differently(tmp_path: Path) -> None:
     feed = device_feed(IMAGES, BATCH, make_mesh(1, BATCH))
     losses = []
@@ -232,12 +252,12 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_held_out_loss(tmp_path: 
 
 
 def test_a_second_signal_acts_at_once() -> None:
-    from aejax.training.interruption import on_request
+    from aejax.training.interruption import stop_requests
 
     # A shell's background process would inherit that SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with on_request() as request:
+        with stop_requests() as request:
             signal.raise_signal(signal.SIGINT)
             assert request.signal_number == signal.SIGINT
             with pytest.raises(KeyboardInterrupt):

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from aejax.errors import UserError
-from aejax.training.config import RunConfig, at_least, identity
+from aejax.training.config import RunConfig, at_least, options_as_json
 from aejax.training.devices import make_mesh
 from aejax.training.runs import Run, open_run, write_json
 
@@ -35,7 +35,7 @@ def opened(config: RunConfig) -> Path:
 
 def test_a_run_has_its_folder_and_configuration(tmp_path: Path) -> None:
     assert opened(Config(runs=tmp_path, name="one")) == tmp_path / "exp" / "one"
-    assert json.loads((tmp_path / "exp/one/config.json").read_text()) == identity(Config())
+    assert json.loads((tmp_path / "exp/one/config.json").read_text()) == options_as_json(Config())
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_another_configuration_is_refused_with_its_differences(tmp_path: Path) -
 @pytest.mark.parametrize("change", ["taken", "added"])
 def test_an_option_that_only_one_of_the_two_has_is_a_difference(tmp_path: Path, change: str) -> None:
     config = Config(runs=tmp_path, name="one")
-    values = identity(config)
+    values = options_as_json(config)
     file = opened(config) / "config.json"
     if change == "taken":
         del values["epochs"]
@@ -171,7 +171,7 @@ def test_finish_leaves_a_summary_curves_and_a_table(tmp_path: Path, capsys: pyte
 
     summary = json.loads((tmp_path / "exp/one/summary.json").read_text())
     assert set(summary) == {"config", "environment", "splits"}
-    assert summary["config"] == identity(config)
+    assert summary["config"] == options_as_json(config)
     assert summary["environment"]["devices"].startswith("2 x cpu")
     assert summary["splits"] == splits
     assert (tmp_path / "exp/one/figures/learning_curves.png").read_bytes().startswith(b"\x89PNG")

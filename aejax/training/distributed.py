@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.5
 _FAREWELL_SECONDS = 5
 _ENDED = "aejax/ended"
 
-Verdict = Callable[[BaseException], tuple[str, int]]
+MessageAndStatus = Callable[[BaseException], tuple[str, int]]
 
 
 def count() -> int:
@@ -59,15 +59,15 @@ def failure(error: BaseException) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def joined(distributed: bool, verdict: Verdict = failure) -> Iterator[None]:
+def joined(distributed: bool, message_and_status: MessageAndStatus = failure) -> Iterator[None]:
     """Joins the processes that were started together, before anything touches a device, and parts from them in the end.
 
-    An exception inside ends this process at once, after what `verdict` makes of it: a message and the exit status. The
-    other processes end too, with its last line and the same status.
+    An exception inside ends this process at once, with the message and the exit status that `message_and_status` gives
+    for it. The other processes end too, with the message's last line and the same status.
 
     Args:
       distributed: False: this is the only process, and nothing happens at all.
-      verdict: as described.
+      message_and_status: exception -> the message for stderr and the exit status.
 
     Raises:
       UserError: if it is not configured how to reach the other processes. JAX itself ends this one where they have not
@@ -82,7 +82,7 @@ def joined(distributed: bool, verdict: Verdict = failure) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        _end(*verdict(error), ending)
+        _end(*message_and_status(error), ending)
     jax.distributed.shutdown()
 
 

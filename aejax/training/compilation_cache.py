@@ -7,7 +7,7 @@ from aejax.data.cache import directory
 _MOST_BYTES = 2**30
 
 
-def keep_programs() -> None:
+def enable_compilation_cache() -> None:
     """Has JAX keep what it compiles in <cache folder>/programs, where nobody has chosen a folder.
 
     At most a GiB; the programs not used for longest go. JAX's own variables come first: JAX_COMPILATION_CACHE_DIR names

@@ -10,11 +10,11 @@ import pytest
 PROGRAM = """
 import jax, jax.numpy as jnp
 from jax._src import monitoring
-from aejax.training.compilation import keep_programs
+from aejax.training.compilation_cache import enable_compilation_cache
 
 found = []
 monitoring.register_event_listener(lambda event, **_: found.append(event) if event.endswith("cache_hits") else None)
-keep_programs()
+enable_compilation_cache()
 result = jax.jit(lambda x: jnp.sin(x) @ x.T)(jnp.linspace(0, 1, 12).reshape(3, 4))
 print(len(found), jax.device_get(result).tobytes().hex(), sep="\\n")
 """

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from aejax.errors import UserError
-from aejax.training import processes
+from aejax.training import distributed
 from aejax.training.checkpoints import Checkpoints
 from tests.training.pair import STOP
 from tests.training.test_loop import train
@@ -164,8 +164,8 @@ def test_a_run_that_lost_a_process_ends_and_goes_on_from_its_checkpoint(folder: 
 
 
 def test_a_single_process_gathers_its_own_values() -> None:
-    np.testing.assert_array_equal(processes.gather(3, 2**40), [[3, 2**40]])
-    assert (processes.count(), processes.first()) == (1, True)
+    np.testing.assert_array_equal(distributed.gather(3, 2**40), [[3, 2**40]])
+    assert (distributed.count(), distributed.first()) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -189,5 +189,5 @@ def test_processes_that_cannot_find_each_other_are_refused(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
-    with pytest.raises(UserError, match=message), processes.joined(True):
+    with pytest.raises(UserError, match=message), distributed.joined(True):
         pass

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aejax.training.logging import MetricsLog
+from aejax.training.metrics_log import MetricsLog
 
 
 @pytest.fixture
