@@ -130,10 +130,11 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 def _default_settings(**settings: Any) -> Iterator[None]:
     import matplotlib
 
-    defaults: dict[Any, Any] = {
+    style: dict[Any, Any] = {
         name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith(_NOT_OF_THE_STYLE)
     }
-    with _LOCK, matplotlib.rc_context({**defaults, "font.family": _FONT, **settings}):
+    style |= {"font.family": _FONT, **settings}
+    with _LOCK, matplotlib.rc_context(style):
         yield
 
 
