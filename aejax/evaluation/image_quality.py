@@ -1,4 +1,4 @@
-"""How close reconstructions come to their targets: MSE, PSNR and SSIM, one value per image; on RGB or on `luma`.
+"""Closeness of reconstructions to their targets: MSE, PSNR and SSIM, one value per image; on RGB or on `luma`.
 
 Images are floating point, (n, h, w, c), in [0, 1]. Every function raises ValueError, naming the shapes or dtypes, for
 anything else: a silent broadcast or a wrapped uint8 difference would give a plausible wrong number.
@@ -43,25 +43,37 @@ def psnr(reconstructions: Images, targets: Images) -> jax.Array:
     return -10 * jnp.log10(jnp.maximum(mean_squared_error(reconstructions, targets), floor))
 
 
+def ssim_needs(image_shape: tuple[int, ...]) -> str | None:
+    """Why SSIM cannot be computed for images of this shape (height, width, channels), in a line; None where it can."""
+    h, w = image_shape[:2]
+    if min(h, w) < _SSIM_WINDOW:
+        return f"SSIM needs images of at least {_SSIM_WINDOW}x{_SSIM_WINDOW} pixels, not {h}x{w}"
+    return None
+
+
 def ssim(reconstructions: Images, targets: Images) -> np.ndarray:
-    """Structural similarity (Wang, Bovik, Sheikh and Simoncelli 2004): (n, h, w, c) twice -> (n,) float32 in [-1, 1].
+    """Structural similarity (n,) float32 in [-1, 1] of images (n, h, w, c) to as many targets.
+
+    Wang, Bovik, Sheikh and Simoncelli (2004, https://doi.org/10.1109/TIP.2003.819861).
 
     Protocol, in scikit-image's words: gaussian_weights=True, sigma=1.5 (an 11x11 window), use_sample_covariance=False,
     data_range=1, K1=0.01, K2=0.03. The similarity map is averaged over the positions whose window lies inside the image
-    and over the channels. Equals skimage.metrics.structural_similarity(x, y, channel_axis=-1, ...) of each image.
+    and over the channels. Equals skimage.metrics.structural_similarity(x, y, channel_axis=-1, ...) of each image in
+    float64: its variances are differences of large numbers where an image is nearly white.
 
-    Runs on the host. Raises UserError for images smaller than the window.
+    Runs on the host.
+
+    Raises:
+      UserError: for images smaller than the window.
     """
     from skimage.metrics import structural_similarity
 
     _check(reconstructions, targets)
     n, h, w, c = targets.shape
-    if min(h, w) < _SSIM_WINDOW:
-        raise UserError(
-            f"SSIM needs images of at least {_SSIM_WINDOW}x{_SSIM_WINDOW} pixels, not {h}x{w}: enlarge them"
-        )
+    if reason := ssim_needs(targets.shape[1:]):
+        raise UserError(f"{reason}: enlarge them with --image-size")
     margin = _SSIM_WINDOW // 2
-    x, y = (np.asarray(images, np.float32).transpose(0, 3, 1, 2) for images in (reconstructions, targets))
+    x, y = (np.asarray(images, np.float64).transpose(0, 3, 1, 2) for images in (reconstructions, targets))
     values = np.empty(n, np.float32)
     block = max(1, _SSIM_BLOCK_PIXELS // (h * w * c))
     for start in range(0, n, block):
@@ -94,16 +106,19 @@ def luma(images: Images) -> jax.Array:
 
 
 def summary(reconstructions: Images, targets: Images) -> dict[str, np.ndarray]:
-    """{"mse", "psnr" (dB), "ssim"} -> (n,) float32 each, as the functions above define them; raises what they raise."""
-    return {
+    """The figures {"mse", "psnr" (dB), "ssim"}, (n,) float32 each, as the functions above define them.
+
+    Images smaller than SSIM's window have no "ssim": `ssim_needs` says so. Raises what the functions raise.
+    """
+    values = {
         "mse": np.asarray(mean_squared_error(reconstructions, targets)),
         "psnr": np.asarray(psnr(reconstructions, targets)),
-        "ssim": ssim(reconstructions, targets),
     }
+    return values if ssim_needs(targets.shape[1:]) else values | {"ssim": ssim(reconstructions, targets)}
 
 
 def summary_in_blocks(reconstruct: Callable[[np.ndarray], Images], images: np.ndarray) -> dict[str, np.ndarray]:
-    """`summary` of what `reconstruct` makes of uint8 images (n, h, w, c), a few thousand at a time to bound the memory.
+    """The `summary` of reconstructions of uint8 images (n, h, w, c), a few thousand at a time to bound the memory.
 
     `reconstruct` takes uint8 images and returns floating-point ones, each from its own image alone.
     """
