@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.errors import UserError
+from aejax.evaluation import parallel
 
 Images = jax.Array | np.ndarray
 
@@ -73,24 +74,22 @@ def ssim(reconstructions: Images, targets: Images) -> np.ndarray:
     if reason := ssim_needs(targets.shape[1:]):
         raise UserError(f"{reason}: enlarge them with --image-size")
     margin = _SSIM_WINDOW // 2
-    x, y = (np.asarray(images, np.float64).transpose(0, 3, 1, 2) for images in (reconstructions, targets))
-    values = np.empty(n, np.float32)
     block = max(1, _SSIM_BLOCK_PIXELS // (h * w * c))
-    for start in range(0, n, block):
-        rows = slice(start, start + block)
+
+    def of_block(rows: slice) -> np.ndarray:
+        x, y = (
+            np.asarray(images[rows], np.float64).transpose(0, 3, 1, 2).reshape(-1, w)
+            for images in (reconstructions, targets)
+        )
         # Images stacked into one tall picture share one call; windows across a seam fall in the margin that is cut off.
         _, similarity = structural_similarity(
-            x[rows].reshape(-1, w),
-            y[rows].reshape(-1, w),
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            data_range=1.0,
-            full=True,
+            x, y, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0, full=True
         )
         inside = similarity.reshape(-1, c, h, w)[:, :, margin : h - margin, margin : w - margin]
-        values[rows] = inside.mean(axis=(1, 2, 3), dtype=np.float64)
-    return values
+        return inside.mean(axis=(1, 2, 3)).astype(np.float32)
+
+    reconstructions, targets = np.asarray(reconstructions), np.asarray(targets)
+    return parallel.on_all_cores(of_block, n, block, "SSIM")
 
 
 def luma(images: Images) -> jax.Array:
@@ -122,8 +121,12 @@ def summary_in_blocks(reconstruct: Callable[[np.ndarray], Images], images: np.nd
 
     `reconstruct` takes uint8 images and returns floating-point ones, each from its own image alone.
     """
-    blocks = [images[start : start + _BLOCK_IMAGES] for start in range(0, len(images), _BLOCK_IMAGES)]
-    parts = [summary(reconstruct(block), block.astype(np.float32) / np.float32(255)) for block in blocks]
+    parts = []
+    with parallel.bar(len(images), "image quality") as bar:
+        for start in range(0, len(images), _BLOCK_IMAGES):
+            block = images[start : start + _BLOCK_IMAGES]
+            parts.append(summary(reconstruct(block), block.astype(np.float32) / np.float32(255)))
+            bar.update(len(block))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aejax.evaluation import progress
+from aejax.evaluation import parallel
 
 _BLOCK_BYTES = 2**25  # of float64 images at once
 _EXACT = 4096  # images or values, whichever are fewer, up to which the decomposition is exact
@@ -95,7 +95,7 @@ def fit(images: np.ndarray, components: int) -> PCA:
 def _of_covariance(images: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Variances (values,), falling, and their components (values, values)."""
     covariance = np.zeros((len(mean), len(mean)))
-    with progress.bar(len(images), "principal components") as bar:
+    with parallel.bar(len(images), "principal components") as bar:
         for block in _centred(images, mean):
             covariance += block.T @ block
             bar.update(len(block))
@@ -120,7 +120,7 @@ def _of_gram_matrix(images: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, n
 def _subspace_iteration(images: np.ndarray, mean: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Variances (m,), falling, and their components (m, values), from components (m, values) near them."""
     basis = start.T
-    with progress.bar(_ITERATIONS * len(images), "principal components") as bar:
+    with parallel.bar(_ITERATIONS * len(images), "principal components") as bar:
         for _ in range(_ITERATIONS):
             product = np.zeros_like(basis)
             for block in _centred(images, mean):
