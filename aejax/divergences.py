@@ -1,7 +1,8 @@
-"""Distances between two sets of samples, for training and for judging how well an aggregated posterior matches."""
+"""Distances between two sets of samples, for training and to measure how well an aggregated posterior matches."""
 
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -12,8 +13,8 @@ Kernel = Callable[[Array], Array]
 def inverse_multiquadratic(latents: int, scales: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 5, 10)) -> Kernel:
     """The sum over scales s of C / (C + d^2) with C = 2 latents s, for latents of variance about 1.
 
-    Tolstikhin et al. (2018), section 4, whose code sums over these scales. Unlike a Gaussian kernel it has a gradient
-    for points that lie far away.
+    Tolstikhin et al. (2018, https://arxiv.org/abs/1711.01558), section 4, whose code sums over these scales. Unlike a
+    Gaussian kernel it has a gradient for points that lie far away.
     """
 
     def kernel(squared_distances: Array) -> Array:
@@ -23,14 +24,15 @@ def inverse_multiquadratic(latents: int, scales: Sequence[float] = (0.1, 0.2, 0.
 
 
 def gaussian_kernel(bandwidth: float) -> Kernel:
-    """exp(-d^2 / (2 bandwidth^2)), the bandwidth in the latents' own units."""
+    """The kernel exp(-d^2 / (2 bandwidth^2)), the bandwidth in the latents' own units."""
     return lambda squared_distances: jnp.exp(-squared_distances / (2 * bandwidth**2))
 
 
 def maximum_mean_discrepancy(x: Array, y: Array, kernel: Kernel) -> Array:
     """The unbiased estimate of MMD^2 between the distributions of two samples: (n, d), (m, d) -> ().
 
-    Gretton et al. (2012), eq. 3. It has mean 0 for equal distributions, so it can be negative. n and m are 2 or more.
+    Gretton et al. (2012, https://jmlr.org/papers/v13/gretton12a.html), eq. 3. It has mean 0 for equal distributions, so
+    it can be negative. n and m are 2 or more.
     """
 
     def mean_of_pairs(a: Array) -> Array:
@@ -41,7 +43,12 @@ def maximum_mean_discrepancy(x: Array, y: Array, kernel: Kernel) -> Array:
 
 
 def squared_distances(x: Array, y: Array) -> Array:
-    """Between all points of two sets: (n, d), (m, d) -> (n, m), never negative."""
+    """Squared Euclidean distances between all points of two sets: (n, d), (m, d) -> (n, m), never negative.
+
+    Both are centred on the mean of `y` first, so that no digits are lost where both lie far from the origin.
+    """
+    centre = jax.lax.stop_gradient(y.mean(axis=0))
+    x, y = x - centre, y - centre
     # The product is what takes the time; TF32 would leave little of the difference of three large numbers.
     products = jnp.dot(x, y.T, precision="highest")
     squares = jnp.square(x).sum(1)[:, None] + jnp.square(y).sum(1)[None]

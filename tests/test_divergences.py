@@ -43,11 +43,20 @@ def test_squared_distances_are_those_of_scipy(shape: tuple[int, int, int]) -> No
     np.testing.assert_allclose(distances(jnp.asarray(x), jnp.asarray(y)), cdist(x, y, "sqeuclidean"), 1e-4, 1e-4)
 
 
-def test_squared_distances_of_equal_points_far_from_0_are_small_and_not_negative() -> None:
-    x = jnp.asarray(points(50, 3)) + 100
-    diagonal = np.diag(distances(x, x))
+def test_no_digits_are_lost_far_from_the_origin() -> None:
+    """The offset is one at which float32 holds these points exactly, so that nothing but the distances can change."""
+    x, y = (np.round(points(50, 3, seed) * 64) / 64 for seed in (0, 1))
+    near, far = (distances(jnp.asarray(x + offset), jnp.asarray(y + offset)) for offset in (0, 4096))
+    np.testing.assert_allclose(near, cdist(x, y, "sqeuclidean"), atol=2e-5)
+    np.testing.assert_allclose(far, near, atol=2e-5)
+    diagonal = np.diag(distances(jnp.asarray(x) + 4096, jnp.asarray(x) + 4096))
     assert (diagonal >= 0).all()
-    assert (diagonal < 0.02).all()
+    assert (diagonal < 1e-5).all()
+    for kernel in KERNELS.values():
+        values = [
+            maximum_mean_discrepancy(jnp.asarray(x + offset), jnp.asarray(y + offset), kernel) for offset in (0, 4096)
+        ]
+        np.testing.assert_allclose(*values, atol=1e-6)
 
 
 @FIVE_SHAPES

@@ -1,9 +1,11 @@
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -107,7 +109,7 @@ def test_image_grid_enlarges_a_smaller_row() -> None:
     np.testing.assert_array_equal(drawn, enlarged)
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (2, 28, 28, 2), (2, 0, 28, 1)])
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (2, 0, 28, 1), (2, 28, 28, 0)])
 def test_other_shapes_are_refused_by_name(shape: tuple[int, ...]) -> None:
     message = str(shape).replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(ValueError, match=message):
@@ -192,7 +194,7 @@ def test_lines_draw_every_curve_under_its_name() -> None:
 
 def test_labelled_points_stand_where_they_are_with_bars_of_one_deviation() -> None:
     points = {"a": (0.1, 0.2), "b\nin\nfour\nlines": (3.0, 0.1), "c": (2.9, 0.1001)}
-    figure = plots.labelled_points(points, {"a": (0.02, 0.01)}, "distance", "bce", level=("the lesson", 0.15))
+    figure = plots.labelled_points(points, {"a": (0.02, 0.01)}, "distance", "bce", level=("the tutorial", 0.15))
     pixels(figure)
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
@@ -201,7 +203,7 @@ def test_labelled_points_stand_where_they_are_with_bars_of_one_deviation() -> No
     np.testing.assert_allclose(across, [(0.08, 0.2), (0.12, 0.2)])
     np.testing.assert_allclose(up, [(0.1, 0.19), (0.1, 0.21)])
     boxes = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}  # without the line to the point
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["the lesson: 0.15"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["the tutorial: 0.15"]
     names = sorted((boxes[name] for name in points), key=lambda box: box.y0)
     assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(names))
     assert all(box.x1 <= figure.bbox.x1 for box in boxes.values())
@@ -219,7 +221,7 @@ def test_sorted_values_ascend_in_a_panel_for_each_entry() -> None:
 
 def points(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
-    return random.normal(size=(n, 2)), random.integers(0, 12, n)
+    return random.normal(size=(n, 2)), random.integers(-1, 10, n)
 
 
 def test_scatter_shows_each_point_in_the_colour_of_its_label() -> None:
@@ -228,15 +230,42 @@ def test_scatter_shows_each_point_in_the_colour_of_its_label() -> None:
     for axes, scale in zip(figure.axes, (1, 3), strict=True):
         drawn = axes.collections[0]
         np.testing.assert_allclose(drawn.get_offsets(), scale * latents)
-        colours = to_rgba_array([plots.CLASS_COLOURS[label % 10] for label in labels])
+        colours = to_rgba_array([plots.CLASS_COLOURS[label] if label >= 0 else "#8c959f" for label in labels])
         np.testing.assert_allclose(drawn.get_facecolor()[:, :3], colours[:, :3])
         assert np.ptp(axes.get_xlim()) == pytest.approx(np.ptp(axes.get_ylim()))  # one scale
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [str(label) for label in range(12)]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [*map(str, range(10)), "unknown"]
+
+
+def test_many_classes_have_colours_of_a_scale_and_the_commonest_are_named_inside_the_picture() -> None:
+    random = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(-1, 100), np.repeat(np.arange(0, 36, 3), 5)])
+    latents = random.normal(size=(len(labels), 2))
+    names = tuple(f"class {i} " + "with a long name" * (i % 2) for i in range(100))
+    figure = plots.scatter({"AAE": latents}, labels, names)
+    width = pixels(figure).shape[1]
+    legend = figure.legends[0]
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == [*(plots.printable(names[i], 24) for i in range(0, 36, 3)), "unknown"]
+    assert legend.get_title().get_text() == "12 commonest\nof 100 classes"
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= width
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert len(set(plots.class_colours(np.arange(-1, 100), names))) == 101
+    assert figure.axes[0].get_window_extent().width > width / 3
+
+
+def test_a_label_has_its_colour_whichever_others_there_are_and_a_name_or_is_refused() -> None:
+    assert plots.class_colours(np.array([4]), ("a",) * 30) == [plots.class_colours(np.arange(30))[4]]
+    assert plots.class_colours(np.array([-1, 3])) == ["#8c959f", plots.CLASS_COLOURS[3]]
+    assert plots.class_colours(np.array([2**40])) != plots.class_colours(np.array([-1]))
+    assert [plots.class_name(label, ("cat", "dog")) for label in (-1, 0, 1)] == ["unknown", "cat", "dog"]
+    with pytest.raises(ValueError, match="label 2 does not index 2 class names"):
+        plots.class_name(2, ("cat", "dog"))
 
 
 def test_planes_share_a_square_by_column_and_leave_the_gap_to_the_legend() -> None:
     latents, labels = points(200)
-    labels %= 10
+    labels = labels.clip(0)
     rows = {"prior": {"a": (latents, None), "b": (latents, labels)}, "codes": {"b": (2 * latents, labels)}}
     figure = plots.planes(rows)
     first, second, gap, last = figure.axes
@@ -276,6 +305,112 @@ def test_mosaic_draws_row_by_row_and_fills_with_white() -> None:
     assert (drawn[step:, 2 * step :] == 255).all()
     with pytest.raises(ValueError, match="columns 0"):
         plots.mosaic(images, 0)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 7])
+def test_other_numbers_of_channels_are_drawn_as_their_mean_and_the_title_says_so(channels: int) -> None:
+    images = pictures(3, 5, 4, channels)
+    mean = images.mean(axis=-1, keepdims=True)
+    np.testing.assert_array_equal(plots.tile(images, 2), plots.tile(mean, 2))
+    figure = plots.image_grid({"in": images, "out": mean}, "test set")
+    assert figure.axes[0].texts[-1].get_text() == f"test set (mean of {channels} channels)"
+    expected = plots.image_grid({"in": mean, "out": mean}).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), expected)
+    assert plots.mosaic(images, 2).axes[0].texts[-1].get_text() == f"mean of {channels} channels"
+
+
+def test_long_titles_and_tall_images_stay_inside_a_picture_that_can_be_saved(tmp_path: Path) -> None:
+    figure = plots.image_grid({"in": pictures(3, 9000, 1), "out": pictures(3, 9000, 1)}, "long " * 80)
+    plots.save(figure, tmp_path / "tall.png")
+    box = figure.axes[0].texts[-1].get_window_extent()
+    assert box.x1 <= figure.bbox.x1
+
+
+HOSTILE = ("_$ a_b$_$x^{ \\frac{ $\\alpha$ {\n中😀\udcff\x07 %s #&~", "x" * 400)
+
+
+def every_figure(name: str) -> list[Figure]:
+    """All figures of the package, of constant values, with this text in every place that takes one."""
+    images, plane, labels = np.ones((3, 4, 4, 1), np.float32), np.ones((9, 2)), np.zeros(9, int)
+    records = [record(1, name, **{name: 1.0})]
+    return [
+        plots.image_grid({name: images}, name),
+        plots.mosaic(images, 2, name),
+        plots.scatter({name: plane}, labels, (name,)),
+        plots.planes({name: {name: (plane, labels), "b": (plane, None)}, "c": {"b": (plane, labels)}}, (name,)),
+        plots.density({name: plane, "b": plane}),
+        plots.learning_curves(records, name, splits=(name,)),
+        plots.lines([1], {name: [2.0]}, name, name, name),
+        plots.sorted_values({name: {name: np.ones(3)}}, name),
+        plots.labelled_points({name: (1.0, 1.0)}, {}, name, name, (name, 1.0)),
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_any_text_and_constant_values_are_drawn_without_a_warning(name: str, tmp_path: Path) -> None:
+    for figure in every_figure(name):
+        plots.save(figure, tmp_path / "any.png")
+        assert not any(text.get_parse_math() and "$" in text.get_text() for text in figure.findobj(Text))
+        assert all(legend.get_texts() for legend in figure.legends)
+
+
+def test_points_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    latents, labels = points(50)
+    broken = np.concatenate([latents, [[np.nan, 0], [np.inf, 1], [0, -np.inf]]])
+    labels = np.concatenate([labels, [0, 0, 0]])
+    expected = plots.scatter({"a": latents}, labels[:50]).axes[0].get_xlim()
+    assert plots.scatter({"a": broken}, labels).axes[0].get_xlim() == expected
+    plots.save(plots.density({"a": broken, "b": np.full((2, 2), np.nan)}), tmp_path / "density.png")
+
+
+def test_text_is_kept_where_the_font_has_it_and_escaped_where_not() -> None:
+    assert plots.printable("Straße, λ → ∞, 10 µm") == "Straße, λ → ∞, 10 µm"
+    assert plots.printable("中_b\n c") == "\\u4e2d_b c"
+    assert plots.printable("a  b\nc", lines=True) == "a b\nc"
+    assert plots.printable("_hidden") == " _hidden"
+    assert plots.printable("x" * 30, 10) == "x" * 9 + "…"
+
+
+RC = """
+text.usetex: True
+savefig.bbox: tight
+savefig.facecolor: black
+figure.facecolor: red
+font.family: serif
+font.size: 30
+axes.prop_cycle: cycler('color', ['k'])
+lines.linewidth: 9
+text.parse_math: True
+"""
+DRAW = """
+from pathlib import Path
+import numpy as np
+from aejax import plots
+plots.save(plots.image_grid({"a": np.ones((3, 9, 9, 1), np.float32)}, "title"), Path(folder) / "grid.png")
+plots.save(plots.lines([1, 2], {"a": [1, 2]}, "x", "y", "title"), Path(folder) / "lines.png")
+"""
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no_such_backend"])
+def test_figures_are_the_same_whatever_settings_and_backend_the_user_has(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text(RC)
+    environment = os.environ | {"MPLBACKEND": backend, "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    command = [sys.executable, "-W", "error", "-c", f"folder = {str(theirs)!r}{DRAW}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    exec(DRAW, {"folder": ours})
+    for name in ("grid.png", "lines.png"):
+        with Image.open(theirs / name) as first, Image.open(ours / name) as second:
+            np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_the_users_settings_and_backend_are_left_as_they_were(tmp_path: Path) -> None:
+    with matplotlib.rc_context({"font.size": 31.0, "text.parse_math": True}):
+        before = dict(matplotlib.rcParams)
+        plots.save(plots.lines([1], {"a": [1]}, "x", "y", "title"), tmp_path / "lines.png")
+        assert dict(matplotlib.rcParams) == before
 
 
 def test_save_writes_a_png_of_the_figure_size_and_its_folder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What costs nothing: classical filters and upscaling, that a network has to beat.
+"""Baselines without training: classical filters and upscaling, which a network has to beat.
 
 Images are float32 numpy arrays, (n, height, width, channels), in [0, 1]; every result is clipped to [0, 1].
 """
@@ -11,31 +11,41 @@ import jax
 import numpy as np
 from scipy import ndimage, optimize
 
-from aejax.evaluation import image_quality
+from aejax.evaluation import image_quality, parallel
 
 UPSCALERS = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic", "Lanczos": "lanczos3"}
 """Names of jax.image.resize's methods: bicubic is Keys's cubic with a = -0.5, Lanczos has three lobes."""
 
 Filter = Callable[[np.ndarray, float], np.ndarray]
 
+_BLOCK_VALUES = 2**17  # pixels and channels of one thread's images: a second's work at most
+
 
 def gaussian_filter(images: np.ndarray, sigma: float) -> np.ndarray:
     """Convolution of each channel with a Gaussian of standard deviation `sigma` pixels, edges mirrored."""
-    return ndimage.gaussian_filter(images, (0, sigma, sigma, 0), mode="mirror")
+    return _on_all_cores(lambda block: ndimage.gaussian_filter(block, (0, sigma, sigma, 0), mode="mirror"), images)
 
 
 def median_filter(images: np.ndarray, size: float) -> np.ndarray:
     """Median over size x size pixels of each channel, edges mirrored."""
-    return ndimage.median_filter(images, (1, int(size), int(size), 1), mode="mirror")
+    window = (1, int(size), int(size), 1)
+    return _on_all_cores(lambda block: ndimage.median_filter(block, window, mode="mirror"), images)
 
 
 def non_local_means(images: np.ndarray, h: float) -> np.ndarray:
-    """Non-local means (Buades, Coll and Morel 2005) of scikit-image: 5x5 patches sought 6 pixels around, decay `h`."""
+    """Non-local means of scikit-image: 5x5 patches sought 6 pixels around, decay `h`.
+
+    Buades, Coll and Morel (2005, https://doi.org/10.1109/CVPR.2005.38).
+    """
     from skimage.restoration import denoise_nl_means
 
     options: dict[str, Any] = {"patch_size": 5, "patch_distance": 6, "h": h, "fast_mode": True, "channel_axis": -1}
-    # scikit-image drops a single channel.
-    return np.stack([denoise_nl_means(image, **options).reshape(image.shape) for image in images])
+
+    def restore(block: np.ndarray) -> np.ndarray:
+        # scikit-image drops a single channel.
+        return np.stack([denoise_nl_means(image, **options).reshape(image.shape) for image in block])
+
+    return _on_all_cores(restore, images)
 
 
 FILTERS: Mapping[str, tuple[Filter, str, tuple[float, ...]]] = {
@@ -60,25 +70,33 @@ class Denoiser:
 
 
 def fit_denoisers(noisy: np.ndarray, clean: np.ndarray) -> dict[str, Denoiser]:
-    """The noisy input as it is, with an affine map, and each of FILTERS at its best on these training images.
+    """Fits an affine map and each of FILTERS to training images; the noisy input as it is comes first.
 
-    Best is the highest mean PSNR, over the values of the filter's parameter and over all affine maps.
+    Each filter is taken at the value of its parameter, and with the affine map, that give the highest mean PSNR.
 
     Returns:
       By name and setting, such as "median filter, size 5".
     """
-    fitted = {"noisy input": Denoiser(_identity, 0, 1, 0), "affine map": _fit(_identity, 0, noisy, clean)[1]}
-    for name, (function, parameter, values) in FILTERS.items():
-        _, best = max((_fit(function, value, noisy, clean) for value in values), key=lambda candidate: candidate[0])
-        fitted[f"{name}, {parameter} {best.value:g}"] = best
+    fitted = {"noisy input": Denoiser(_identity, 0, 1, 0)}
+    with parallel.bar(1 + sum(len(values) for *_, values in FILTERS.values()), "filters", unit=" settings") as bar:
+
+        def fit(function: Filter, value: float) -> tuple[float, Denoiser]:
+            scale, offset, decibel = affine_fit(function(noisy, value), clean)
+            bar.update()
+            return decibel, Denoiser(function, value, scale, offset)
+
+        fitted["affine map"] = fit(_identity, 0)[1]
+        for name, (function, parameter, values) in FILTERS.items():
+            _, best = max((fit(function, value) for value in values), key=lambda candidate: candidate[0])
+            fitted[f"{name}, {parameter} {best.value:g}"] = best
     return fitted
 
 
 def affine_fit(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """(scale, offset) with the highest mean PSNR of clip(scale * x + offset, 0, 1) to y, and that PSNR in dB.
 
-    Clipping makes this another map than the least-squares one, from which the search (Nelder and Mead 1965) starts: by
-    more contrast, noise in the black background falls below 0.
+    Clipping makes this another map than the least-squares one, from which the search (Nelder and Mead 1965,
+    https://doi.org/10.1093/comjnl/7.4.308) starts: more contrast puts noise in the black background below 0.
     """
     n = len(x)
     x, y = np.asarray(x, np.float32).reshape(n, -1), np.asarray(y, np.float32).reshape(n, -1)
@@ -110,6 +128,7 @@ def _identity(images: np.ndarray, value: float) -> np.ndarray:
     return images
 
 
-def _fit(function: Filter, value: float, noisy: np.ndarray, clean: np.ndarray) -> tuple[float, Denoiser]:
-    scale, offset, decibel = affine_fit(function(noisy, value), clean)
-    return decibel, Denoiser(function, value, scale, offset)
+def _on_all_cores(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    """Applies a function of images, each by itself, to blocks of them in threads."""
+    size = max(1, _BLOCK_VALUES // max(1, int(np.prod(images.shape[1:]))))
+    return parallel.on_all_cores(lambda rows: function(images[rows]), len(images), size, "filtering")

@@ -1,4 +1,4 @@
-"""A small classifier of images, trained on real ones, so that samples can be judged: see `sample_quality`."""
+"""A small classifier of images, trained on real ones, to measure samples with: see `sample_quality`."""
 
 import functools
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import optax
 from jax import Array
 
 from aejax import rng
+from aejax.evaluation import labels as label_counts
 from aejax.methods.method import Params
 from aejax.nn.layers import ConvMaxPool, to_batch_minor
 
@@ -77,6 +78,17 @@ class Classifier(NamedTuple):
         return np.concatenate(rows)
 
 
+def needs(image_shape: tuple[int, ...], train_labels: np.ndarray | None, test_labels: np.ndarray | None) -> str | None:
+    """Why no classifier can be trained and tested, in a line; None where it can.
+
+    It needs images (height, width, channels) of 8x8 or more, two classes with labels (n,), and one labelled test image.
+    """
+    h, w = image_shape[:2]
+    if min(h, w) < _SMALLEST:
+        return f"the classifier needs images of at least {_SMALLEST}x{_SMALLEST} pixels, not {h}x{w}"
+    return label_counts.needs("the classifier needs", train_labels, test_labels, train=2, test=1)
+
+
 def train(
     key: Array,
     images: np.ndarray,
@@ -92,11 +104,12 @@ def train(
     Args:
       key: of the initialisation and of the order of the images.
       images: uint8 (n, height, width, channels), height and width at least 8.
-      labels: integers (n,) in 0 ... classes - 1.
+      labels: integers (n,) in 0 ... classes - 1, or below 0 for unknown; such images are left out.
       classes: at least 2.
       epochs: passes over the images, shuffled anew in each; the last incomplete batch is left out.
-      batch_size: images per step, at most n; None: 256, or all where there are fewer.
-      learning_rate: of the first step; it falls to 0 along half a cosine (Loshchilov and Hutter 2017).
+      batch_size: images per step, at most the number with a label; None: 256, or all where there are fewer.
+      learning_rate: of the first step; it falls to 0 along half a cosine (Loshchilov and Hutter 2017,
+        https://arxiv.org/abs/1608.03983).
 
     Raises:
       ValueError: for anything else.
@@ -104,10 +117,12 @@ def train(
     if images.ndim != 4 or min(images.shape[1:3]) < SMALLEST or images.dtype != np.uint8:
         raise ValueError(f"expected uint8 images (n, h, w, c) of at least 8x8, got {images.dtype} {images.shape}")
     _check_labels(labels, len(images), classes)
+    if (labels < 0).any():
+        images, labels = images[labels >= 0], labels[labels >= 0]
     batch_size = min(_BATCH, len(images)) if batch_size is None else batch_size
     if classes < 2 or epochs < 1 or not 1 <= batch_size <= len(images):
         raise ValueError(
-            f"expected at least 2 classes, 1 epoch and 1 to {len(images)} images per batch, as many as there are, got "
+            f"expected at least 2 classes, 1 epoch and 1 to {len(images)} images per batch, got "
             f"{classes}, {epochs}, {batch_size}"
         )
     network = ConvClassifier(classes)
@@ -118,20 +133,25 @@ def train(
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """The share of images whose largest logit is their label's, in [0, 1]: (n, classes), integers (n,) -> a number.
 
+    Images with a label below 0, unknown, are left out.
+
     Raises:
-      ValueError: for other shapes or dtypes, and for labels outside 0 ... classes - 1.
+      ValueError: for other shapes or dtypes, for labels from `classes` on, and where all are unknown.
     """
     if logits.ndim != 2 or not logits.size:
         raise ValueError(f"expected logits (n, classes), got {logits.shape}")
     _check_labels(labels, *logits.shape)
-    return float(np.mean(np.asarray(logits).argmax(1) == labels))
+    known = labels >= 0
+    if not known.any():
+        raise ValueError(f"expected labels of 0 and more, got none in {labels.shape}")
+    return float(np.mean(np.asarray(logits)[known].argmax(1) == labels[known]))
 
 
 def _check_labels(labels: np.ndarray, n: int, classes: int) -> None:
     if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"expected integer labels ({n},), got {labels.dtype} {labels.shape}")
-    if n and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(f"expected labels in 0 ... {classes - 1}, got {labels.min()} ... {labels.max()}")
+    if n and labels.max() >= classes:
+        raise ValueError(f"expected labels up to {classes - 1}, got {labels.max()}")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

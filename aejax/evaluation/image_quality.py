@@ -1,4 +1,4 @@
-"""How close reconstructions come to their targets: MSE, PSNR and SSIM, one value per image; on RGB or on `luma`.
+"""Closeness of reconstructions to their targets: MSE, PSNR and SSIM, one value per image; on RGB or on `luma`.
 
 Images are floating point, (n, h, w, c), in [0, 1]. Every function raises ValueError, naming the shapes or dtypes, for
 anything else: a silent broadcast or a wrapped uint8 difference would give a plausible wrong number.
@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.errors import UserError
+from aejax.evaluation import parallel
 
 Images = jax.Array | np.ndarray
 
 PSNR_CAP = 100.0  # dB
 
-SMALLEST = _SSIM_WINDOW = 11  # pixels
+_SSIM_WINDOW = 11
 _BLOCK_IMAGES = 4096
 _SSIM_BLOCK_PIXELS = 2**15  # fits the cache: 2.5 times as fast as one big block
 
@@ -43,42 +44,52 @@ def psnr(reconstructions: Images, targets: Images) -> jax.Array:
     return -10 * jnp.log10(jnp.maximum(mean_squared_error(reconstructions, targets), floor))
 
 
+def ssim_needs(image_shape: tuple[int, ...]) -> str | None:
+    """Why SSIM cannot be computed for images of this shape (height, width, channels), in a line; None where it can."""
+    h, w = image_shape[:2]
+    if min(h, w) < _SSIM_WINDOW:
+        return f"SSIM needs images of at least {_SSIM_WINDOW}x{_SSIM_WINDOW} pixels, not {h}x{w}"
+    return None
+
+
 def ssim(reconstructions: Images, targets: Images) -> np.ndarray:
-    """Structural similarity (Wang, Bovik, Sheikh and Simoncelli 2004): (n, h, w, c) twice -> (n,) float32 in [-1, 1].
+    """Structural similarity (n,) float32 in [-1, 1] of images (n, h, w, c) to as many targets.
+
+    Wang, Bovik, Sheikh and Simoncelli (2004, https://doi.org/10.1109/TIP.2003.819861).
 
     Protocol, in scikit-image's words: gaussian_weights=True, sigma=1.5 (an 11x11 window), use_sample_covariance=False,
     data_range=1, K1=0.01, K2=0.03. The similarity map is averaged over the positions whose window lies inside the image
-    and over the channels. Equals skimage.metrics.structural_similarity(x, y, channel_axis=-1, ...) of each image.
+    and over the channels. Equals skimage.metrics.structural_similarity(x, y, channel_axis=-1, ...) of each image in
+    float64: its variances are differences of large numbers where an image is nearly white.
 
-    Runs on the host. Raises UserError for images smaller than the window.
+    Runs on the host.
+
+    Raises:
+      UserError: for images smaller than the window.
     """
     from skimage.metrics import structural_similarity
 
     _check(reconstructions, targets)
     n, h, w, c = targets.shape
-    if min(h, w) < _SSIM_WINDOW:
-        raise UserError(
-            f"SSIM needs images of at least {_SSIM_WINDOW}x{_SSIM_WINDOW} pixels, not {h}x{w}: enlarge them"
-        )
+    if reason := ssim_needs(targets.shape[1:]):
+        raise UserError(f"{reason}: enlarge them with --image-size")
     margin = _SSIM_WINDOW // 2
-    x, y = (np.asarray(images, np.float32).transpose(0, 3, 1, 2) for images in (reconstructions, targets))
-    values = np.empty(n, np.float32)
     block = max(1, _SSIM_BLOCK_PIXELS // (h * w * c))
-    for start in range(0, n, block):
-        rows = slice(start, start + block)
+
+    def of_block(rows: slice) -> np.ndarray:
+        x, y = (
+            np.asarray(images[rows], np.float64).transpose(0, 3, 1, 2).reshape(-1, w)
+            for images in (reconstructions, targets)
+        )
         # Images stacked into one tall picture share one call; windows across a seam fall in the margin that is cut off.
         _, similarity = structural_similarity(
-            x[rows].reshape(-1, w),
-            y[rows].reshape(-1, w),
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            data_range=1.0,
-            full=True,
+            x, y, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0, full=True
         )
         inside = similarity.reshape(-1, c, h, w)[:, :, margin : h - margin, margin : w - margin]
-        values[rows] = inside.mean(axis=(1, 2, 3), dtype=np.float64)
-    return values
+        return inside.mean(axis=(1, 2, 3)).astype(np.float32)
+
+    reconstructions, targets = np.asarray(reconstructions), np.asarray(targets)
+    return parallel.on_all_cores(of_block, n, block, "SSIM")
 
 
 def luma(images: Images) -> jax.Array:
@@ -94,15 +105,29 @@ def luma(images: Images) -> jax.Array:
 
 
 def summary(reconstructions: Images, targets: Images) -> dict[str, np.ndarray]:
-    """Computes {"mse", "psnr" (dB), "ssim"} -> (n,) float32 each, as the functions above define them.
+    """The figures {"mse", "psnr" (dB), "ssim"}, (n,) float32 each, as the functions above define them.
 
-    Images smaller than SSIM's window have no "ssim". Raises what these functions raise.
+    Images smaller than SSIM's window have no "ssim": `ssim_needs` says so. Raises what the functions raise.
     """
     values = {
         "mse": np.asarray(mean_squared_error(reconstructions, targets)),
         "psnr": np.asarray(psnr(reconstructions, targets)),
     }
-    return values | {"ssim": ssim(reconstructions, targets)} if min(targets.shape[1:3]) >= SMALLEST else values
+    return values if ssim_needs(targets.shape[1:]) else values | {"ssim": ssim(reconstructions, targets)}
+
+
+def summary_in_blocks(reconstruct: Callable[[np.ndarray], Images], images: np.ndarray) -> dict[str, np.ndarray]:
+    """The `summary` of reconstructions of uint8 images (n, h, w, c), a few thousand at a time to bound the memory.
+
+    `reconstruct` takes uint8 images and returns floating-point ones, each from its own image alone.
+    """
+    parts = []
+    with parallel.bar(len(images), "image quality") as bar:
+        for start in range(0, len(images), _BLOCK_IMAGES):
+            block = images[start : start + _BLOCK_IMAGES]
+            parts.append(summary(reconstruct(block), block.astype(np.float32) / np.float32(255)))
+            bar.update(len(block))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _check(reconstructions: Images, targets: Images) -> None:

@@ -1,4 +1,4 @@
-"""How samples compare with real images in the eyes of `classifier.Classifier`, which is trained on the real ones.
+"""Comparison of samples with real images by `classifier.Classifier`, which is trained on the real ones.
 
 Functions of its features and logits, on the host, in float64. They raise ValueError, naming the shapes, for arrays of
 other shapes and for values that are not finite.
@@ -9,16 +9,29 @@ import math
 import numpy as np
 from scipy import special
 
+from aejax.evaluation import classifier
+
+
+def needs(image_shape: tuple[int, ...], train_labels: np.ndarray | None, test_labels: np.ndarray | None) -> str | None:
+    """Why samples cannot be compared with test images, in a line; None where they can.
+
+    They need what the classifier needs, and two test images, as one has no covariance.
+    """
+    if test_labels is not None and len(test_labels) < 2:
+        return f"the Fréchet distance needs 2 test images, not {len(test_labels)}"
+    return classifier.needs(image_shape, train_labels, test_labels)
+
 
 def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     """Squared Fréchet distance between Gaussians fitted to two sets of features: (n, d), (m, d) -> a number >= 0.
 
-    Heusel et al. (2017), eq. 6: |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)), with the unbiased covariances A and B.
+    Heusel et al. (2017, https://arxiv.org/abs/1706.08500), eq. 6: |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)),
+    with the unbiased covariances A and B.
 
     The feature space is the classifier's 64 ReLU features, not Inception's: the values are NOT comparable with FID from
     the literature, nor with those of a classifier trained on other images or from another key. The distance is biased
-    upwards where there are few images, more for some models than for others (Chong and Forsyth 2020): compare large
-    sets of one size, and beside them two sets of real images of that size.
+    upwards where there are few images, more for some models than for others (Chong and Forsyth 2020,
+    https://arxiv.org/abs/1911.07023): compare large sets of one size, and two sets of real images of that size too.
 
     Raises:
       ValueError: also for fewer than two rows, which have no covariance.
@@ -28,16 +41,15 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
     if features_a.shape[1] != features_b.shape[1]:
         raise ValueError(f"expected features of one length, got {features_a.shape}, {features_b.shape}")
     a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
-    covariance_a, covariance_b = (np.atleast_2d(np.cov(features, rowvar=False)) for features in (a, b))
-    root = _square_root(covariance_a)
-    # A^(1/2) B A^(1/2) has the eigenvalues of A B and is symmetric: no complex root of a singular matrix.
-    eigenvalues = np.linalg.eigvalsh(root @ covariance_b @ root)
-    trace = np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.sqrt(np.maximum(eigenvalues, 0)).sum()
+    root_a, root_b = _covariance_factor(a), _covariance_factor(b)
+    # tr (A B)^(1/2) is the sum of the singular values of R_a R_b^T: no square root of a difference, and real numbers.
+    shared = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
+    trace = np.square(root_a).sum() + np.square(root_b).sum() - 2 * shared
     return max(0.0, float(np.square(a.mean(0) - b.mean(0)).sum() + trace))
 
 
 def class_balance(logits: np.ndarray) -> dict[str, float]:
-    """How evenly and how decidedly the classifier sorts images into classes: logits (n, classes) -> three numbers.
+    """Three numbers for how evenly and how decidedly the classifier sorts images into classes: logits (n, classes).
 
     They say whether classes are missing, not whether the images are good: compare with their values for real images.
 
@@ -64,10 +76,10 @@ def class_balance(logits: np.ndarray) -> dict[str, float]:
     }
 
 
-def _square_root(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric square root; eigenvalues that rounding made negative count as 0."""
-    eigenvalues, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(eigenvalues, 0)) @ vectors.T
+def _covariance_factor(features: np.ndarray) -> np.ndarray:
+    """R with R^T R the unbiased covariance of the features (n, d)."""
+    _, factor = np.linalg.qr(features - features.mean(0))
+    return factor / math.sqrt(len(features) - 1)
 
 
 def _check(values: np.ndarray, expected: str, rows: int) -> None:

@@ -1,22 +1,26 @@
-"""What all figures share: names, colours, resolution, and how they are written."""
+"""Everything that all figures share: the style, names, colours, resolution, and how they are written.
+
+A figure is the same whatever matplotlibrc, style or backend its user has chosen: it is made and saved under
+matplotlib's own defaults, on Agg.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import sys
+import threading
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# `--help` need not pay for them.
-figures = lazy_loader.load("matplotlib.figure", suppress_warning=True)
-textpath = lazy_loader.load("matplotlib.textpath", suppress_warning=True)
-ticker = lazy_loader.load("matplotlib.ticker", suppress_warning=True)
-transforms = lazy_loader.load("matplotlib.transforms", suppress_warning=True)
 
 DPI = 150
 WIDTH = 900  # pixels: what a README shows without scaling
@@ -38,27 +42,116 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # 
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))  # curves of different splits often coincide
 LINEAR = {"psnr", "ssim"}  # logarithmic already, and bounded
 
-# Okabe and Ito's, and four that stay apart from them and from each other, for colour-blind readers too.
-CLASS_COLOURS = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"),
-    *("#56b4e9", "#24292f", "#7a2a8f", "#e3d21b", "#8c6d4a"),
+_FONT = "DejaVu Sans"  # comes with matplotlib
+_LOCK = threading.RLock()  # matplotlib's settings are global: two threads must not restore each other's
+# Settings of a process or a window, which no file shows.
+_NOT_OF_THE_STYLE = ("backend", "interactive", "toolbar", "timezone", "tk.", "webagg.", "savefig.directory", "date.")
+
+
+def _modules(*names: str) -> list[Any]:
+    """Lazy handles of matplotlib's modules, as `--help` need not pay for them.
+
+    The handles import matplotlib itself, which raises ValueError where MPLBACKEND names a backend that is not
+    installed. Jupyter sets it for each program that a cell starts. Figures need no backend but Agg.
+    """
+    backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    try:
+        modules = [lazy_loader.load(f"matplotlib.{name}", suppress_warning=True) for name in names]
+        if backend:
+            import matplotlib
+
+            with contextlib.suppress(ValueError):  # for pyplot, should the caller use it
+                matplotlib.rcParams["backend"] = backend
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return modules
+
+
+figure_module, font_manager, textpath, ticker, transforms = _modules(
+    "figure", "font_manager", "textpath", "ticker", "transforms"
 )
 
 
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """The project's style, as a context or a decorator: matplotlib's defaults, and all text as it is, without TeX."""
+    with _default_settings(**{"text.parse_math": False}):
+        yield
+
+
+def new_figure(width: float, height: float, **options: Any) -> Figure:
+    """A figure of this size in inches at `DPI`, without pyplot. Call it, and fill it, inside `styled`."""
+    return figure_module.Figure(figsize=(width, height), dpi=DPI, **options)
+
+
 def plain(axes: Axes) -> None:
-    """Two spines of four, and ticks that stay in the background."""
+    """Leaves two spines of four, and ticks that stay in the background."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["bottom", "left"]].set_color(FAINT)
     axes.tick_params(colors=INK, labelsize=9, color=FAINT)
 
 
+def panel_title(axes: Axes, title: str) -> None:
+    """Titles a panel on its left; a long title is cut to 40 characters."""
+    axes.set_title(printable(title, 40), size=11, color=INK, weight="bold", loc="left")
+
+
+def printable(text: str, longest: int = 100, lines: bool = False) -> str:
+    """`text` in one line (with `lines`, in its own lines) of at most `longest` characters that the font can draw.
+
+    Characters that it lacks become Python's escapes, such as \\u4e2d, so that different names stay different. Leading
+    underscores, which would hide a name from a legend, follow a space.
+    """
+    parts = [" ".join(part.split()) for part in str(text).splitlines()]
+    parts = [_cut("".join(map(_drawn, part)), longest) for part in (parts if lines else [" ".join(parts)])]
+    shown = "\n".join(parts)
+    return f" {shown}" if shown.startswith("_") else shown
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a PNG at 150 dpi, whole or not at all, and create its folder; OSError where that cannot be written."""
+    """Writes a PNG at 150 dpi, whole or not at all, and creates its folder.
+
+    Raises:
+      OSError: where it cannot be written.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
     try:
-        figure.savefig(partial, format="png", dpi=DPI)
+        with _default_settings():
+            figure.savefig(partial, format="png", dpi=DPI)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _default_settings(**settings: Any) -> Iterator[None]:
+    import matplotlib
+
+    style: dict[Any, Any] = {
+        name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith(_NOT_OF_THE_STYLE)
+    }
+    style |= {"font.family": _FONT, **settings}
+    with _LOCK, matplotlib.rc_context(style):
+        yield
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _drawn(character: str) -> str:
+    if unicodedata.category(character) not in ("Cc", "Cs", "Cn") and ord(character) in _characters():
+        return character
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """Code points that the font has in both weights."""
+    fonts = [font_manager.FontProperties(family=_FONT, weight=weight) for weight in ("normal", "bold")]
+    return frozenset.intersection(
+        *(frozenset(font_manager.get_font(font_manager.findfont(font)).get_charmap()) for font in fonts)
+    )

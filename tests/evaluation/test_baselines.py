@@ -47,6 +47,17 @@ def test_non_local_means_treats_each_image_by_itself(channels: int) -> None:
     np.testing.assert_allclose(found[1], alone.reshape(12, 12, channels), atol=1e-6)
 
 
+@pytest.mark.parametrize("function", [function for function, *_ in baselines.FILTERS.values()])
+def test_blocks_in_threads_change_no_value_and_keep_the_order(
+    function: baselines.Filter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = noisy(smooth_images(7, 11, 2))
+    whole = function(images, 3)
+    monkeypatch.setattr(baselines, "_BLOCK_VALUES", 2 * 11 * 11 * 2)
+    np.testing.assert_array_equal(function(images, 3), whole)
+    np.testing.assert_array_equal(function(images[:1], 3), whole[:1])
+
+
 def test_the_affine_fit_undoes_an_affine_map() -> None:
     y = RANDOM.random((4, 5, 6, 1), np.float32)
     scale, offset, decibel = baselines.affine_fit((y - 0.25) / 3, y)

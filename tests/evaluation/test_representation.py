@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from aejax.evaluation.representation import knn_accuracy, linear_probe_accuracy
+from aejax.evaluation.representation import knn_accuracy, linear_probe_accuracy, needs
 
 ACCURACIES = (knn_accuracy, linear_probe_accuracy)
 
@@ -90,6 +90,27 @@ def test_shapes_and_dtypes_that_do_not_fit_are_refused(accuracy: Callable[..., f
 def test_more_neighbours_than_latents_or_none_are_refused(neighbours: int) -> None:
     with pytest.raises(ValueError, match=f"expected 1 to 200 neighbours.*got {neighbours}"):
         knn_accuracy(*clusters(0), *clusters(1), neighbours)
+
+
+@pytest.mark.parametrize("accuracy", ACCURACIES)
+def test_rows_without_a_label_are_left_out(accuracy: Callable[..., float]) -> None:
+    (train, labels), (test, test_labels) = clusters(0), clusters(1)
+    wrong = (test_labels + 1) % 4
+    some, others = np.arange(200) < 100, np.arange(200) % 2 == 0
+    expected = accuracy(train[some], labels[some], test[others], wrong[others])
+    found = accuracy(train, np.where(some, labels, -1), test, np.where(others, wrong, -7))
+    assert found == expected
+    with pytest.raises(ValueError, match="labels of 0 and more"):
+        accuracy(train, labels, test, np.full(200, -1))
+
+
+def test_what_a_dataset_lacks_is_known_before_training() -> None:
+    enough = np.arange(10) % 2
+    assert needs((1, 1, 1), enough, np.array([0])) is None
+    assert needs((1, 1, 1), np.append(enough[:9], -1), np.array([0])) == (
+        "kNN and the linear probe need 10 training images with a label, not 9"
+    )
+    assert "two classes" in str(needs((1, 1, 1), np.zeros(10, int), np.array([0])))
 
 
 def test_a_probe_of_one_class_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import linalg
 
 from aejax.evaluation.sample_quality import class_balance, frechet_distance
 
@@ -58,7 +59,16 @@ def test_one_feature_is_a_difference_of_means_and_deviations() -> None:
 def test_a_set_has_distance_0_from_itself_in_any_order_also_with_features_that_never_fire(rank: int) -> None:
     a = sample(np.ones(64), 100 * covariance(64, rank))
     a[:, 10:20] = 0
-    assert 0 <= frechet_distance(a, a[::-1]) < 1e-6 * np.trace(np.cov(a, rowvar=False))
+    assert 0 <= frechet_distance(a, a[::-1]) < 1e-12 * np.trace(np.cov(a, rowvar=False))
+
+
+@pytest.mark.parametrize("rank", [8, 3])
+def test_the_distance_is_that_of_scipys_matrix_root(rank: int) -> None:
+    a, b = sample(np.zeros(8), covariance(8, rank)), sample(np.ones(8), covariance(8), 50)
+    covariances = [np.cov(features, rowvar=False) for features in (a, b)]
+    root = linalg.sqrtm(covariances[0] @ covariances[1]).real
+    expected = 8 + np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_distance_is_symmetric_also_where_one_covariance_is_singular() -> None:
@@ -75,7 +85,7 @@ def test_a_common_rotation_and_shift_change_nothing_and_a_scale_its_square() -> 
     assert frechet_distance(3 * a, 3 * b) == pytest.approx(9 * expected)
 
 
-def test_float32_features_are_judged_in_float64() -> None:
+def test_float32_features_are_compared_in_float64() -> None:
     a, b = (sample(mean, covariance(4)).astype(np.float32) for mean in (np.full(4, 1e3), np.full(4, 1e3 + 1)))
     assert frechet_distance(a, b) == frechet_distance(a.astype(np.float64), b.astype(np.float64))
 
