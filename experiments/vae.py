@@ -7,7 +7,7 @@ python -m experiments.vae --recipe iwae --objective iwae --samples 50       Burd
 python -m experiments.vae --objective beta_tc --beta 6      other losses; the README adds one of your own
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
     """
 
     defaults: dict[str, Any]
-    hidden: Sequence[int]
+    hidden: tuple[int, ...]
     optimizer: Callable[[optax.ScalarOrSchedule], optax.GradientTransformation]
     activation: Callable = nn.relu
     pixels: Pixels = pixels.BERNOULLI

@@ -83,10 +83,10 @@ def trunk_and_decoder(
     outputs = (rows, columns, channels * outputs_per_value)
     match name:
         case "residual":
-            fields = {"width": width, "levels": levels, "blocks": blocks}
-            return ResidualEncoder(**fields, lowering=lowering), ResidualDecoder(outputs, **fields, lowering=lowering)
+            decoder = ResidualDecoder(outputs, width, levels, blocks, lowering)
+            return ResidualEncoder(width, levels, blocks, lowering), decoder
         case "tutorial":
-            decoder = LatentDecoder(ConvDecoder(outputs[-1], lowering=lowering), map_shape(rows, columns))
-            return ConvEncoder(lowering=lowering), decoder
+            maps_to_images = ConvDecoder(outputs[-1], lowering=lowering)
+            return ConvEncoder(lowering=lowering), LatentDecoder(maps_to_images, map_shape(rows, columns))
         case "dense":
             return MLP(hidden), DenseDecoder(hidden[::-1], outputs)
