@@ -1,4 +1,4 @@
-"""The tutorial's convolutional autoencoder: its shapes and parameters, and what its training step compiles to on CPU."""
+"""The tutorial's convolutional autoencoder: its shapes and parameters, and the program of its training step on CPU."""
 
 import re
 from functools import partial
