@@ -65,7 +65,7 @@ def trunk_and_decoder(
       image_shape: (height, width, channels).
       latents: the number of latents.
       width: channels of "residual" at half the resolution; they double with each further halving.
-      levels: how often "residual" halves the resolution.
+      levels: the number of times that "residual" halves the resolution, at most log2 of the shorter side.
       blocks: residual blocks at each level of "residual", in the encoder and in the decoder.
       hidden: widths of the hidden layers of "dense", from the images to the latents; the decoder mirrors them.
       outputs_per_value: outputs of the decoder for each value of an image, such as 2 for a mean and a log-variance.
@@ -76,13 +76,16 @@ def trunk_and_decoder(
       (batch, latents) -> outputs (batch, height, width, channels * outputs_per_value).
 
     Raises:
-      UserError: if the network cannot take images of this shape.
+      UserError: if the network cannot take images of this shape, or cannot halve them `levels` times.
     """
     check_image_shape(name, image_shape)
     rows, columns, channels = image_shape
     outputs = (rows, columns, channels * outputs_per_value)
     match name:
         case "residual":
+            most = min(rows, columns).bit_length() - 1
+            if not 1 <= levels <= most:
+                raise UserError(f"--levels {levels}: images of {rows} x {columns} can be halved 1 to {most} times")
             decoder = ResidualDecoder(outputs, width, levels, blocks, lowering)
             return ResidualEncoder(width, levels, blocks, lowering), decoder
         case "tutorial":
