@@ -1,7 +1,7 @@
 """This project's side of the benchmark: a system is a network and a method, trained exactly as `fit` trains it."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -48,7 +48,7 @@ class System(NamedTuple):
 
 
 def _reconstruction(
-    encoder_widths: Sequence[int], corrupt: Corruption | None, inputs: Callable[[Array], Array], **noise: Any
+    encoder_widths: tuple[int, ...], corrupt: Corruption | None, inputs: Callable[[Array], Array], **noise: Any
 ) -> System:
     """The lesson's network with an input that is corrupted, and what it sees of images without noise."""
 

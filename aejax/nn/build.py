@@ -66,7 +66,7 @@ def trunk_and_decoder(
       image_shape: (height, width, channels).
       latents: the number of latents.
       width: channels of "residual" at half the resolution; they double with each further halving.
-      levels: how often "residual" halves the resolution.
+      levels: the number of times that "residual" halves the resolution, at most log2 of the shorter side.
       blocks: residual blocks at each level of "residual", in the encoder and in the decoder.
       hidden: widths of the hidden layers of "dense", from the images to the latents; the decoder mirrors them.
       activation: of the hidden layers of "dense".
@@ -78,17 +78,20 @@ def trunk_and_decoder(
       (batch, latents) -> outputs (batch, height, width, channels * outputs_per_value).
 
     Raises:
-      UserError: if the network cannot take images of this shape.
+      UserError: if the network cannot take images of this shape, or cannot halve them `levels` times.
     """
     check_image_shape(name, image_shape)
     rows, columns, channels = image_shape
     outputs = (rows, columns, channels * outputs_per_value)
     match name:
         case "residual":
-            fields = {"width": width, "levels": levels, "blocks": blocks}
-            return ResidualEncoder(**fields, lowering=lowering), ResidualDecoder(outputs, **fields, lowering=lowering)
+            most = min(rows, columns).bit_length() - 1
+            if not 1 <= levels <= most:
+                raise UserError(f"--levels {levels}: images of {rows} x {columns} can be halved 1 to {most} times")
+            decoder = ResidualDecoder(outputs, width, levels, blocks, lowering)
+            return ResidualEncoder(width, levels, blocks, lowering), decoder
         case "tutorial":
-            decoder = LatentDecoder(ConvDecoder(outputs[-1], lowering=lowering), map_shape(rows, columns))
-            return ConvEncoder(lowering=lowering), decoder
+            maps_to_images = ConvDecoder(outputs[-1], lowering=lowering)
+            return ConvEncoder(lowering=lowering), LatentDecoder(maps_to_images, map_shape(rows, columns))
         case "dense":
             return MLP(hidden, activation), DenseDecoder(hidden[::-1], outputs, activation)

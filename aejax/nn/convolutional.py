@@ -1,4 +1,7 @@
-"""The lesson's convolutional encoder and decoder, and the autoencoder that joins them."""
+"""The convolutional encoder and decoder of the tutorial, and the autoencoder that joins them.
+
+The tutorial is the notebook AutoEncodersPyTorch of https://github.com/microsoft/AI-For-Beginners.
+"""
 
 import flax.linen as nn
 from jax import Array
@@ -8,7 +11,7 @@ from aejax.nn.layers import Conv, ConvMaxPool, Lowering, UpsampleConv, from_batc
 
 
 def check_image_size(height: int, width: int) -> None:
-    """Raises UserError for images that the encoder and decoder together do not give back in their own size."""
+    """Raises UserError for images whose size the encoder and the decoder together do not restore."""
     if height % 8 != 4 or width % 8 != 4 or min(height, width) < 12:
         near = max(12, 8 * (max(height, width) // 8) - 4)
         raise UserError(
@@ -18,13 +21,17 @@ def check_image_size(height: int, width: int) -> None:
 
 
 def map_shape(height: int, width: int) -> tuple[int, int, int]:
-    """What ConvDecoder takes to give images of this size: (h, w, 8), which is also what ConvEncoder gives of them."""
+    """Computes the shape (h, w, 8) of the feature maps between ConvEncoder and ConvDecoder for images of this size.
+
+    Raises:
+      UserError: as check_image_size.
+    """
     check_image_size(height, width)
     return (height + 4) // 8, (width + 4) // 8, 8
 
 
 class ConvEncoder(nn.Module):
-    """Images to latents: 3x3 convolutions with ReLU, each followed by 2x2 max-pooling; the last pooling is padded by 1.
+    """Images to feature maps: 3x3 convolutions with ReLU, each followed by 2x2 max-pooling; the last is padded by 1.
 
     (batch, height, width, channels) -> (batch, h, w, widths[-1]); with three layers 28 -> 14 -> 7 -> 4.
     """
@@ -42,9 +49,9 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Latents to logits of Bernoulli pixels: convolution, ReLU, nearest upsampling, three times, and an image layer.
+    """Feature maps to logits of Bernoulli pixels: three times convolution, ReLU, upsampling; an image layer.
 
-    (batch, h, w, latent channels) -> (batch, 8 h - 4, 8 w - 4, channels); 4 -> 8 -> 16 -> 14 (unpadded) -> 28.
+    (batch, h, w, features) -> (batch, 8 h - 4, 8 w - 4, channels); 4 -> 8 -> 16 -> 14 (unpadded) -> 28.
     """
 
     channels: int = 1
@@ -62,7 +69,7 @@ class ConvDecoder(nn.Module):
 
 
 class ConvAutoencoder(nn.Module):
-    """Images to logits of the same shape: (batch, height, width, channels), height and width of the form 8 k + 4."""
+    """Images to logits of the same shape: (batch, height, width, channels), with a height and a width of 8 k + 4."""
 
     channels: int = 1
     encoder_widths: tuple[int, ...] = (16, 8, 8)

@@ -11,9 +11,11 @@ from aejax.nn.residual import ResidualBlock
 class EDSR(nn.Module):
     """Small images to large: (batch, height, width, channels) -> (batch, height * factor, width * factor, channels).
 
-    The baseline of Lim et al. (2017) in small: residual blocks at low resolution and one sub-pixel convolution straight
-    to the full one (Shi et al. 2016), whose result is added to bicubic upscaling. A gain that starts at 0 (ReZero,
-    Bachlechner et al. 2020) makes the untrained network bicubic upscaling itself. Outputs are pixels, not logits.
+    A small version of the baseline of Lim et al. 2017 (https://arxiv.org/abs/1707.02921). Residual blocks run at low
+    resolution; one sub-pixel convolution (Shi et al. 2016, https://arxiv.org/abs/1609.05158) then leads to the full
+    resolution, and its result is added to bicubic upscaling. It is multiplied by a gain that starts at 0 (ReZero,
+    Bachlechner et al. 2020, https://arxiv.org/abs/2003.04887), so that the untrained network is bicubic upscaling.
+    Outputs are pixels, not logits.
     """
 
     channels: int = 1

@@ -1,4 +1,4 @@
-"""What joins networks of images to vectors of latents."""
+"""Heads: modules that join networks of images to vectors of latents."""
 
 import math
 
@@ -8,9 +8,9 @@ from jax import Array
 
 
 class LatentEncoder(nn.Module):
-    """Images to one vector of latents each: (batch, height, width, channels) -> (batch, latents).
+    """Images to a vector of latents each: (batch, height, width, channels) -> (batch, latents).
 
-    `trunk` is any network of images, such as MLP or ConvEncoder; what it gives is flattened.
+    `trunk` is any network of images, such as MLP or ConvEncoder; its features are flattened.
     """
 
     trunk: nn.Module
@@ -24,8 +24,8 @@ class LatentEncoder(nn.Module):
 class GaussianEncoder(nn.Module):
     """Images to the mean and log-variance of a diagonal Gaussian posterior, (batch, latents) each.
 
-    The log-variance is bounded to -15 ... 15 by a smooth function close to the identity, so that no input and no step
-    makes exp of it overflow. `trunk` is as in LatentEncoder.
+    A smooth function close to the identity bounds the log-variance to -15 ... 15, so that its exponential never
+    overflows. `trunk` is as in LatentEncoder.
     """
 
     trunk: nn.Module
@@ -41,8 +41,9 @@ class GaussianEncoder(nn.Module):
 class UniversalEncoder(nn.Module):
     """Images and noise to latents: (batch, height, width, channels), (batch, d) -> (batch, latents).
 
-    A posterior of any shape, given enough width (Makhzani et al. 2016, section 2.2). The noise joins what `trunk` makes
-    of the images, before a hidden layer of `width` units.
+    The universal approximator posterior of Makhzani et al. 2016 (https://arxiv.org/abs/1511.05644), section 2.2: given
+    enough width, it can have any shape. The noise is appended to the trunk's features, and a hidden layer of `width`
+    units with ReLU mixes the two. `trunk` is as in LatentEncoder.
     """
 
     trunk: nn.Module
@@ -56,7 +57,7 @@ class UniversalEncoder(nn.Module):
 
 
 class LatentDecoder(nn.Module):
-    """Latents to outputs through a dense layer with ReLU and a network of feature maps, such as ConvDecoder.
+    """Latents to outputs: a dense layer with ReLU, then a network that takes feature maps, such as ConvDecoder.
 
     (batch, latents) -> trunk((batch, *map_shape)).
     """
@@ -71,7 +72,7 @@ class LatentDecoder(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """An encoder and a decoder of latents, joined: images (batch, height, width, channels) -> outputs of that shape."""
+    """An encoder followed by a decoder: images (batch, height, width, channels) -> outputs of that shape."""
 
     encoder: nn.Module
     decoder: nn.Module

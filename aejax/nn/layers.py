@@ -1,7 +1,7 @@
-"""Layers with textbook semantics and a lowering chosen for the backend.
+"""Convolutional layers with textbook semantics and a lowering chosen for the backend.
 
 Inside a network, activations are batch-minor: (channels, height, width, batch). `to_batch_minor` and `from_batch_minor`
-stand at a network's two ends; its public arguments and results keep the ordinary (batch, height, width, channels).
+stand at a network's two ends, so that its arguments and results keep the ordinary (batch, height, width, channels).
 Parameters have the shapes, names and initialisation of `flax.linen.Conv`, whatever the lowering.
 """
 
@@ -17,8 +17,9 @@ from jax import Array
 from aejax.nn import batch_minor
 
 Lowering = Literal["auto", "gemm", "native", "portable"]
-"""Of convolutions: "gemm", matrix products; "native", XLA's own; "auto", gemm where this process computes on a CPU and
-else native; "portable", both in one program, of which a compiler takes what is best on its own platform."""
+"""How a convolution is computed. "gemm": by matrix products. "native": by XLA's own convolution. "auto": gemm if this
+process computes on a CPU, else native. "portable": both are in the program, and each platform's compiler takes its
+best."""
 Padding = Literal["SAME", "VALID"]
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -34,9 +35,10 @@ def from_batch_minor(x: Array) -> Array:
 
 
 def pixel_shuffle(x: Array, factor: int) -> Array:
-    """Depth to space: (C * factor**2, H, W, batch) -> (C, H * factor, W * factor, batch).
+    """Moves channels to space: (C * factor**2, H, W, batch) -> (C, H * factor, W * factor, batch).
 
-    Input channel (c * factor + i) * factor + j holds pixel (i, j) of each block of output channel c, as in ESPCN.
+    Input channel (c * factor + i) * factor + j holds pixel (i, j) of each block of output channel c, as in equation 4
+    of Shi et al. 2016 (https://arxiv.org/abs/1609.05158).
     """
     c, h, w, b = x.shape
     x = x.reshape(-1, factor, factor, h, w, b).transpose(0, 3, 1, 4, 2, 5)
@@ -44,14 +46,14 @@ def pixel_shuffle(x: Array, factor: int) -> Array:
 
 
 def pixel_unshuffle(x: Array, factor: int) -> Array:
-    """Space to depth, `pixel_shuffle` undone: (C, H, W, batch) -> (C * factor**2, H / factor, W / factor, batch)."""
+    """Inverts `pixel_shuffle`: (C, H, W, batch) -> (C * factor**2, H / factor, W / factor, batch)."""
     c, h, w, b = x.shape
     x = x.reshape(c, h // factor, factor, w // factor, factor, b).transpose(0, 2, 4, 1, 3, 5)
     return x.reshape(c * factor**2, h // factor, w // factor, b)
 
 
 def with_lowering(network: Network, lowering: Lowering) -> Network:
-    """The network with this lowering in all its layers; its params stay what they are."""
+    """Returns the network with this lowering in all its layers; its params are the same."""
     fields = {name: getattr(network, name) for name in network.__dataclass_fields__ if name not in ("parent", "name")}
     changed: dict[str, Any] = {n: with_lowering(v, lowering) for n, v in fields.items() if isinstance(v, nn.Module)}
     if "lowering" in fields:
@@ -60,7 +62,7 @@ def with_lowering(network: Network, lowering: Lowering) -> Network:
 
 
 class _Convolution(nn.Module):
-    """What the layers share."""
+    """The parameters and the choice of a lowering, which all layers share."""
 
     features: int
     kernel_size: int = 3
@@ -72,7 +74,7 @@ class _Convolution(nn.Module):
         return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
 
     def lowered(self, gemm: Callable[..., Array], native: Callable[..., Array]) -> Callable[..., Array]:
-        """One of two functions of (x, kernel, bias)."""
+        """Chooses one of two functions of (x, kernel, bias)."""
         if self.lowering == "portable":
             return functools.partial(jax.lax.platform_dependent, cpu=gemm, default=native)
         on_cpu = self.lowering == "auto" and jax.default_backend() == "cpu"
@@ -94,7 +96,7 @@ class Conv(_Convolution):
 class ConvMaxPool(_Convolution):
     """3x3 SAME convolution, ReLU, 2x2 max-pooling: (in, H, W, batch) -> (features, H // 2 + p, W // 2 + p, batch).
 
-    `pool_padding` p is 0 or 1: rows and columns that the pooling window may stick out of the image on each side.
+    `pool_padding` p is 0 or 1: the number of rows and columns by which pooling windows reach over each edge.
     """
 
     pool_padding: int = 0

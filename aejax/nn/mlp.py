@@ -10,7 +10,7 @@ Activation = Callable[[Array], Array]
 
 
 class MLP(nn.Module):
-    """Dense layers, an activation after each: (batch, ...), flattened per example, -> (batch, widths[-1])."""
+    """Dense layers, each followed by an activation: (batch, ...), flattened per example, -> (batch, widths[-1])."""
 
     widths: tuple[int, ...]
     activation: Activation = nn.relu
@@ -24,7 +24,7 @@ class MLP(nn.Module):
 
 
 class DenseDecoder(nn.Module):
-    """Latents to outputs such as logits: (batch, latents) -> (batch, *image_shape), by dense layers of these widths."""
+    """Latents to outputs such as logits, by an MLP and a dense layer: (batch, latents) -> (batch, *image_shape)."""
 
     widths: tuple[int, ...]
     image_shape: tuple[int, ...]

@@ -1,7 +1,7 @@
-"""A small U-Net, for images whose noise is to be taken away.
+"""A small U-Net for denoising.
 
-Resolution is changed by moving pixels between space and channels (sub-pixel convolution, Shi et al. 2016), so that no
-convolution runs at full resolution: where a step's time goes, a pixel costs four times less with each halving.
+Resolution is changed by moving pixels between space and channels (sub-pixel convolution, Shi et al. 2016,
+https://arxiv.org/abs/1609.05158), so that no convolution runs at full resolution, where it would cost most.
 """
 
 import flax.linen as nn
@@ -15,9 +15,10 @@ from aejax.nn.residual import ResidualBlock
 class UNet(nn.Module):
     """Images to logits of Bernoulli pixels, both (batch, height, width, channels), of any size.
 
-    The U-Net of Ronneberger et al. (2015) in small: residual blocks on the way down and up, skip connections that are
-    added instead of concatenated. `widths` are the channels at 1/2, 1/4, ... of the resolution, `blocks` the residual
-    blocks at each of them: on both ways, and at the bottom.
+    A small version of the U-Net of Ronneberger et al. 2015 (https://arxiv.org/abs/1505.04597), with residual blocks on
+    the way down and up, and with skip connections that are added instead of concatenated. `widths` are the channels at
+    1/2, 1/4, ... of the resolution. `blocks` is the number of residual blocks at each of these levels, on the way down
+    and again on the way up; the lowest level has them once.
     """
 
     channels: int = 1

@@ -63,6 +63,13 @@ def test_a_refusal_names_the_networks_that_take_the_images(name: Network, shape:
         assert "\n" not in message
 
 
+@pytest.mark.parametrize(("levels", "size", "most"), [(0, 28, 4), (5, 28, 4), (4, 8, 3), (6, 63, 5)])
+def test_images_are_not_halved_to_nothing(levels: int, size: int, most: int) -> None:
+    with pytest.raises(UserError, match=f"--levels {levels}: .* 1 to {most} times"):
+        trunk_and_decoder("residual", (size, 70, 1), 2, levels=levels)
+    trunk_and_decoder("residual", (size, 70, 1), 2, levels=most)
+
+
 def test_the_tutorials_and_the_dense_network_are_those_of_their_modules() -> None:
     assert trunk_and_decoder("tutorial", (28, 36, 3), 7, outputs_per_value=2, lowering="gemm") == (
         ConvEncoder(lowering="gemm"),

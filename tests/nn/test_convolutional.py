@@ -1,4 +1,4 @@
-"""The lesson's convolutional autoencoder: its shapes and parameters, and what its training step compiles to on CPU."""
+"""The tutorial's convolutional autoencoder: its shapes and parameters, and the program of its training step on CPU."""
 
 import re
 from functools import partial
@@ -46,7 +46,7 @@ def test_shapes() -> None:
     assert jax.eval_shape(model.apply, params, IMAGES).shape == IMAGES.shape
 
 
-def test_layer_widths_are_the_lessons() -> None:
+def test_layer_widths_are_the_tutorials() -> None:
     kernels = {
         "encoder": {"ConvMaxPool_0": (1, 16), "ConvMaxPool_1": (16, 8), "ConvMaxPool_2": (8, 8)},
         "decoder": {"Conv_0": (8, 8), "UpsampleConv_0": (8, 8), "UpsampleConv_1": (8, 16), "UpsampleConv_2": (16, 1)},
