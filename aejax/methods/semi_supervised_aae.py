@@ -64,7 +64,7 @@ class Adversaries:
     style: nn.Module
 
     @property
-    def posterior(self) -> ClassAndStyle:
+    def posterior(self) -> ClassAndStylePosterior:
         assert isinstance(self.model.posterior, ClassAndStylePosterior)
         return self.model.posterior
 
