@@ -179,7 +179,7 @@ def _likelihood(trained: Sequence[Trained], test: Labelled, settings: Settings) 
     nll = -np.array([one.log_likelihood(images, settings.nll_samples).mean(dtype=np.float64) for one in trained])
     name = f"nll ({settings.nll_samples} latents, {len(images)} images)"
     figures = {name: nll}
-    if getattr(trained[0].model.likelihood, "discrete", False):
+    if trained[0].model.likelihood.discrete:
         figures["bits_per_dimension"] = np.asarray(bits_per_dimension(nll, int(np.prod(images.shape[1:]))))
     return {"test": mean_and_sd(figures)}
 

@@ -22,10 +22,12 @@ class Likelihood(abc.ABC):
     Attributes:
       name: of the metric that reports the loss per pixel and channel.
       outputs_per_value: the number of the decoder's output channels for each channel of the images.
+      discrete: whether it gives probabilities to the 256 levels of 8-bit images, so that bits per dimension are defined.
     """
 
     name: ClassVar[str]
     outputs_per_value: ClassVar[int] = 1
+    discrete: ClassVar[bool] = False
 
     @abc.abstractmethod
     def neg_log_prob(self, outputs: Array, images: Array) -> Array:
@@ -146,6 +148,7 @@ class DiscretizedLogistic(Likelihood):
 
     name: ClassVar[str] = "discretized_logistic"
     outputs_per_value: ClassVar[int] = 2
+    discrete: ClassVar[bool] = True
 
     def neg_log_prob(self, outputs: Array, images: Array) -> Array:
         means, raw = jnp.split(outputs, 2, axis=-1)
