@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from aejax import batching, rng
 from aejax.batching import as_float
-from aejax.evaluation import classifier, image_quality, parzen, prior_match, representation, sample_quality
+from aejax.evaluation import classifier, image_quality, parzen, pca, prior_match, representation, sample_quality
 from aejax.evaluation.likelihood import active_units, bits_per_dimension
 from aejax.methods.method import Method, State
 from aejax.models.trained import Trained
@@ -131,16 +131,16 @@ def restorations(
     return joined(*(stage() for stage in _shown(stages)))
 
 
-def reasons(image_shape: tuple[int, ...], train_labels: np.ndarray | None) -> list[str]:
-    """Says in one line each what `judge` leaves out for images (height, width, channels) and training labels."""
-    found = []
-    if min(image_shape[:2]) < image_quality.SMALLEST:
-        found.append(f"SSIM is left out: it needs images of {image_quality.SMALLEST} x {image_quality.SMALLEST}")
-    if not _has_classes(train_labels):
-        found.append("nearest neighbours, linear probe and the quality of samples are left out: they need labels")
-    elif min(image_shape[:2]) < classifier.SMALLEST:
-        found.append(f"samples are not judged: it needs images of {classifier.SMALLEST} x {classifier.SMALLEST}")
-    return found
+def left_out(train: Labelled, test: Labelled, *, prior: bool = True) -> list[str]:
+    """Says in one line each what `judge` cannot compute of a dataset, before anything is trained.
+
+    `prior` tells whether the models have one, and with it samples to judge.
+    """
+    shape, labels = test.images.shape[1:], (train.labels, test.labels)
+    found = [image_quality.ssim_needs(shape), representation.needs(shape, *labels)]
+    if prior:
+        found.append(sample_quality.needs(shape, *labels))
+    return [reason for reason in found if reason]
 
 
 def quality(pictures: np.ndarray, images: np.ndarray) -> dict[str, float]:
@@ -171,7 +171,7 @@ def _reconstructions(trained: Sequence[Trained], train: Labelled, test: Labelled
     """Rows of the reconstructions' quality, next to PCA's with as many components as the model has latents."""
     rows = {"test": over_seeds([quality(one.reconstruct(test.images), test.images) for one in trained])}
     components = trained[0].latents
-    if False and settings.pca and 0 < components < min(len(train.images), np.prod(test.images.shape[1:])):
+    if settings.pca and 0 < components < min(len(train.images), np.prod(test.images.shape[1:])):
         linear = pca.fit(train.images, components)
         rows[f"test: PCA, {components} components"] = quality(linear.reconstruct(test.images), test.images)
     return rows
@@ -184,7 +184,7 @@ def _likelihood(trained: Sequence[Trained], test: Labelled, settings: Settings) 
     nll = -np.array([one.log_likelihood(images, settings.nll_samples).mean(dtype=np.float64) for one in trained])
     name = f"nll ({settings.nll_samples} latents, {len(images)} images)"
     figures: Row = {name: nll}
-    if getattr(trained[0].model.likelihood, "discrete", False):
+    if trained[0].model.likelihood.discrete:
         figures["bits_per_dimension"] = bits_per_dimension(nll, int(np.prod(images.shape[1:])))
     return {"test": figures}
 
@@ -198,8 +198,8 @@ def _representation(trained: Sequence[Trained], train: Labelled, test: Labelled)
 def _of_codes(one: Trained, train: Labelled, test: Labelled) -> dict[str, float]:
     codes = _flat(one.encode(test.images))
     row = {"active_units": float(active_units(codes))}
-    if _has_classes(train.labels) and test.labels is not None:
-        known = _flat(one.encode(train.images)), train.labels, codes, test.labels
+    if representation.needs(test.images.shape[1:], train.labels, test.labels) is None:
+        known = _flat(one.encode(train.images)), np.asarray(train.labels), codes, np.asarray(test.labels)
         row |= {
             "knn": representation.knn_accuracy(*known),
             "linear_probe": representation.linear_probe_accuracy(*known),
@@ -232,7 +232,8 @@ def _match(one: Trained, test: Labelled) -> dict[str, dict[str, float]]:
 
 
 def _parzen(trained: Sequence[Trained], held_out: Labelled, test: Labelled, settings: Settings) -> Table:
-    if not settings.parzen_samples or not trained[0].has_prior:
+    reason = parzen.needs(len(held_out.images), len(test.images))
+    if reason or not settings.parzen_samples or not trained[0].has_prior:
         return {}
     rows = []
     for one in trained:
@@ -246,8 +247,8 @@ def _parzen(trained: Sequence[Trained], held_out: Labelled, test: Labelled, sett
 
 def _samples(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
     """Rows of samples and, as the floor, of as many training images, both compared with the test images."""
-    possible = _has_classes(train.labels) and min(test.images.shape[1:3]) >= classifier.SMALLEST
-    if not (settings.judge_samples and possible and trained[0].has_prior):
+    reason = sample_quality.needs(test.images.shape[1:], train.labels, test.labels)
+    if reason or not (settings.judge_samples and trained[0].has_prior):
         return {}
     labels = np.asarray(train.labels)
     reader = classifier.train(
@@ -264,10 +265,6 @@ def _samples(trained: Sequence[Trained], train: Labelled, test: Labelled, settin
         "training images": figures(as_float(train.images[:count])),
         "samples": over_seeds([figures(one.generate(count)) for one in trained]),
     }
-
-
-def _has_classes(labels: np.ndarray | None) -> bool:
-    return labels is not None and len(np.unique(labels[labels >= 0])) > 1
 
 
 def _flat(codes: np.ndarray) -> np.ndarray:

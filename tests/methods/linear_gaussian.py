@@ -10,8 +10,10 @@ from jax import Array
 from scipy import stats
 
 from aejax.methods.method import Params
-from aejax.methods.variational import Model
-from aejax.pixels import gaussian
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.likelihoods import Gaussian
+from aejax.models.posteriors import GaussianPosterior
+from aejax.models.priors import StandardNormal
 
 IMAGE = (2, 2, 1)
 PIXELS = math.prod(IMAGE)
@@ -38,8 +40,9 @@ class Decoder(nn.Module):
         return nn.Dense(PIXELS, name="pixels")(latents).reshape(len(latents), *IMAGE)
 
 
-def linear_model(latents: int = 2, **options: bool) -> Model:
-    return Model(Encoder(latents), Decoder(), gaussian(STD), **options)
+def linear_model(latents: int = 2) -> LatentVariableModel:
+    posterior, prior = GaussianPosterior(Encoder(latents)), StandardNormal(latents=latents)
+    return LatentVariableModel(posterior, Decoder(), prior, Gaussian(STD))
 
 
 def random_images(batch: int, seed: int = 0) -> Array:

@@ -13,7 +13,7 @@ from jax.scipy.stats import norm
 
 from aejax.methods.method import Method, Params, TrainState
 from aejax.methods.objectives import negative_iwae
-from aejax.methods.variational import doubly_reparameterized, sample_terms, vae
+from aejax.methods.variational import doubly_reparameterized, vae
 from tests.methods.linear_gaussian import STD, exact_params, linear_model, random_images, random_params
 
 KEY = jax.random.key(0)
@@ -71,7 +71,7 @@ def test_its_loss_and_its_decoders_gradient_are_those_of_iwae() -> None:
 def test_its_encoders_gradient_is_the_formula_of_the_paper() -> None:
     """sum over latents of w^2 (d log w / d z) (d z / d encoder), each factor by itself; Tucker et al. (2019), eq. 8."""
     images, params = double(random_images(3)), double(random_params(0))
-    terms = sample_terms(MODEL, params, images, KEY, SAMPLES)
+    terms = MODEL.terms(params, images, KEY, SAMPLES)
     noise = (terms.latents - terms.mean[:, None]) / jnp.exp(terms.log_variance / 2)[:, None]
     layer = params["decoder"]["params"]["pixels"]
 
@@ -80,7 +80,7 @@ def test_its_encoders_gradient_is_the_formula_of_the_paper() -> None:
         return likelihood + norm.logpdf(z).sum() - norm.logpdf(z, mean, jnp.exp(log_variance / 2)).sum()
 
     def latents(encoder: Params) -> Array:
-        mean, log_variance = MODEL.encoder.apply(encoder, images)
+        mean, log_variance = MODEL.posterior.encoder.apply(encoder, images)
         return mean[:, None] + jnp.exp(log_variance / 2)[:, None] * noise
 
     jacobian = jax.jacobian(latents)(params["encoder"])  # leaves (image, sample, latent, *parameter's shape)
@@ -123,7 +123,7 @@ def test_the_true_posterior_feels_no_pull_from_any_draw() -> None:
 def test_its_metrics_are_those_of_the_vae() -> None:
     images, params = double(random_images(3)), double(random_params(0))
     state = TrainState(params, optax.sgd(1.0).init(params), jnp.int32(0))
-    terms = sample_terms(MODEL, params, images, KEY, SAMPLES)
+    terms = MODEL.terms(params, images, KEY, SAMPLES)
     _, metrics = dreg().step(state, images, KEY)
     assert set(metrics) == {"loss", "distortion", "rate", "gradient_norm"}
     np.testing.assert_allclose(metrics["distortion"], -terms.log_likelihood.mean(), rtol=1e-10)

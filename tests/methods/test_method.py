@@ -7,7 +7,7 @@ import optax
 import pytest
 from jax import Array
 
-from aejax.methods.method import Method, Metrics, Params, TrainState, clipped, one_optimizer
+from aejax.methods.method import Method, Metrics, Params, TrainState, one_optimizer
 
 SHAPE = (6, 2, 2, 1)
 GOAL = 0.7
@@ -18,13 +18,13 @@ def init_params(key: Array, images: Array) -> Params:
     return {"w": jax.random.normal(key, (images[0].size,))}
 
 
-def loss(params: Params, images: Array, key: Array) -> tuple[Array, Metrics]:
+def loss(params: Params, images: Array, key: Array, step: Array) -> tuple[Array, Metrics]:
     errors = images.reshape(len(images), -1) @ params["w"] - GOAL
     return errors**2, {"error": errors}
 
 
-def noisy_loss(params: Params, images: Array, key: Array) -> tuple[Array, Metrics]:
-    return loss(params, images + jax.random.normal(key, images.shape), key)
+def noisy_loss(params: Params, images: Array, key: Array, step: Array) -> tuple[Array, Metrics]:
+    return loss(params, images + jax.random.normal(key, images.shape), key, step)
 
 
 def by_hand(w: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,20 +83,17 @@ def test_the_optimizer_state_is_carried_from_step_to_step(optimizer: optax.Gradi
 
 
 @pytest.mark.parametrize("share", [0.5, 2.0])
-def test_a_gradient_longer_than_the_limit_is_scaled_down_to_it(images: Array, share: float) -> None:
+def test_the_gradient_norm_is_that_before_the_optimizer_clips_it(images: Array, share: float) -> None:
     state = started(one_optimizer(init_params, loss, optax.sgd(0.1)), images)
     _, gradient = by_hand(state.params["w"], images)
     length = np.linalg.norm(gradient)
-    method = one_optimizer(init_params, loss, clipped(optax.sgd(0.1), share * float(length)))
+    method = one_optimizer(
+        init_params, loss, optax.chain(optax.clip_by_global_norm(share * float(length)), optax.sgd(0.1))
+    )
     after, metrics = method.step(started(method, images), images, KEY)
     expected = state.params["w"] - 0.1 * min(share, 1) * gradient
     np.testing.assert_allclose(after.params["w"], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(metrics["gradient_norm"], length, rtol=1e-5)
-
-
-def test_without_a_limit_the_optimizer_stays_what_it_is() -> None:
-    optimizer = optax.adam(0.1)
-    assert clipped(optimizer, None) is optimizer
 
 
 def test_a_batch_twice_is_the_same_step(images: Array) -> None:
@@ -133,7 +130,7 @@ def test_evaluate_gives_one_value_per_example(images: Array) -> None:
 
 
 def test_a_loss_of_its_own_for_evaluation_leaves_training_alone(images: Array) -> None:
-    def other(params: Params, images: Array, key: Array) -> tuple[Array, Metrics]:
+    def other(params: Params, images: Array, key: Array, step: Array) -> tuple[Array, Metrics]:
         return jnp.full(len(images), 42.0), {"other": jnp.arange(float(len(images)))}
 
     plain = one_optimizer(init_params, loss, optax.sgd(0.1))
@@ -152,7 +149,21 @@ def test_the_key_reaches_the_loss(images: Array) -> None:
     other = jax.random.key(9)
 
     for key in (KEY, other):
-        expected = noisy_loss(state.params, images, key)[0]
+        expected = noisy_loss(state.params, images, key, state.step)[0]
         np.testing.assert_allclose(method.evaluate(state, images, key)["loss"], expected, rtol=1e-6)
         np.testing.assert_allclose(method.step(state, images, key)[1]["loss"], expected.mean(), rtol=1e-6)
-    assert (noisy_loss(state.params, images, KEY)[0] != noisy_loss(state.params, images, other)[0]).all()
+    one, another = (noisy_loss(state.params, images, key, state.step)[0] for key in (KEY, other))
+    assert (one != another).all()
+
+
+def test_the_number_of_updates_reaches_the_loss(images: Array) -> None:
+    def counted(params: Params, images: Array, key: Array, step: Array) -> tuple[Array, Metrics]:
+        return loss(params, images, key, step)[0] * 0 + step, {}
+
+    method = one_optimizer(init_params, counted, optax.sgd(0.1))
+    state, step = started(method, images), jax.jit(method.step)
+    for i in range(3):
+        assert (method.evaluate(state, images, KEY)["loss"] == i).all()
+        state, metrics = step(state, images, KEY)
+        assert metrics["loss"] == i
+        assert state.step.dtype == jnp.int32

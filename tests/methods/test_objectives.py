@@ -19,7 +19,9 @@ from aejax.divergences import inverse_multiquadratic, maximum_mean_discrepancy
 from aejax.methods.method import Params
 from aejax.methods.objectives import (
     Objective,
-    Terms,
+    Weight,
+    beta_elbo,
+    beta_iwae,
     beta_tc,
     free_bits,
     info_vae,
@@ -27,10 +29,12 @@ from aejax.methods.objectives import (
     negative_iwae,
     wae_mmd,
 )
-from aejax.methods.variational import Model, sample_terms
+from aejax.models.latent_variable import LatentVariableModel, Terms
+from aejax.models.likelihoods import Gaussian
+from aejax.models.posteriors import GaussianPosterior
+from aejax.models.priors import StandardNormal
 from aejax.nn.heads import GaussianEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
-from aejax.pixels import gaussian
 from tests.methods.linear_gaussian import evidence, exact_params, gap, linear_model, random_images, random_params
 
 KEY = jax.random.key(0)
@@ -41,8 +45,8 @@ THREE_SIZES = settings(max_examples=3, deadline=None, derandomize=True, database
 
 @pytest.fixture
 def terms() -> Terms:
-    """Of 6 images with 3 latents of 2 dimensions each, at half the KL's weight."""
-    return sample_terms(linear_model(), random_params(0), random_images(6), KEY, 3, 0.5)
+    """Of 6 images with 3 latents of 2 dimensions each."""
+    return linear_model().terms(random_params(0), random_images(6), KEY, 3)
 
 
 def first_only(terms: Terms) -> Terms:
@@ -54,7 +58,7 @@ def first_only(terms: Terms) -> Terms:
 def many(objective: Callable[[Terms], Array], params: Params, images: Array, samples: int) -> np.ndarray:
     """The objective for each image 3000 times, with noise of its own each time: (3000, images)."""
     repeated = jnp.tile(images, (3000, 1, 1, 1))
-    values = jax.jit(lambda p, x: objective(sample_terms(linear_model(), p, x, KEY, samples)))(params, repeated)
+    values = jax.jit(lambda p, x: objective(linear_model().terms(p, x, KEY, samples)))(params, repeated)
     return np.asarray(values, np.float64).reshape(3000, len(images))
 
 
@@ -84,7 +88,7 @@ def test_with_the_true_posterior_every_latents_weight_is_the_evidence(sizes: tup
     images, params = random_images(batch), exact_params(1, latents)
     exact = evidence(params, images)
 
-    terms = jax.jit(lambda p: sample_terms(linear_model(latents), p, images, KEY, samples))(params)
+    terms = jax.jit(lambda p: linear_model(latents).terms(p, images, KEY, samples))(params)
 
     assert terms.log_weights().shape == (batch, samples)
     np.testing.assert_allclose(terms.log_weights(), np.repeat(exact[:, None], samples, 1), rtol=1e-4, atol=1e-4)
@@ -99,18 +103,19 @@ def test_with_the_true_posterior_the_elbo_is_the_evidence_in_mean() -> None:
 
 
 def test_iwae_with_one_latent_is_the_elbo_of_that_latent(terms: Terms) -> None:
-    one = first_only(terms)._replace(kl_weight=jnp.float32(1))
+    one = first_only(terms)
     expected = -(one.log_likelihood + one.log_prior - one.log_posterior)[:, 0]
     np.testing.assert_allclose(negative_iwae(one), expected, rtol=1e-5)
 
 
 def test_iwae_is_minus_the_log_of_the_mean_weight(terms: Terms) -> None:
-    """With the KL's weight on the prior over the posterior."""
+    """With a weight, it weighs the prior over the posterior."""
     likelihood, prior, posterior = (
         np.asarray(a, np.float64) for a in (terms.log_likelihood, terms.log_prior, terms.log_posterior)
     )
-    expected = -np.log(np.exp(likelihood + 0.5 * (prior - posterior)).mean(axis=1))
-    np.testing.assert_allclose(negative_iwae(terms), expected, rtol=1e-5)
+    for objective, weight in ((negative_iwae, 1.0), (beta_iwae(0.5), 0.5), (beta_iwae(0.0), 0.0)):
+        expected = -np.log(np.exp(likelihood + weight * (prior - posterior)).mean(axis=1))
+        np.testing.assert_allclose(objective(terms), expected, rtol=1e-5)
 
 
 def test_iwae_of_hugely_negative_weights_is_finite(terms: Terms) -> None:
@@ -135,17 +140,21 @@ def test_iwae_falls_to_the_evidence_with_the_number_of_latents() -> None:
 
 OBJECTIVES = {
     "elbo": negative_elbo,
+    "beta elbo": beta_elbo(0.7),
     "iwae": negative_iwae,
-    "info-vae": info_vae(0.3, 2, KERNEL),
-    "beta-tcvae": beta_tc(3, 100),
-    "free bits": free_bits(0.1),
+    "beta iwae": beta_iwae(0.7),
+    "info-vae": info_vae(0.3, 2, KERNEL, 0.7),
+    "beta-tcvae": beta_tc(3, 100, 0.7),
+    "free bits": free_bits(0.1, 0.7),
 }
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
 def test_gradients_agree_with_finite_differences(objective: Objective) -> None:
     """Through encoder, noise and decoder, in float64."""
-    model = Model(GaussianEncoder(MLP((3,), nn.tanh), 2), DenseDecoder((3,), (2, 2, 1), nn.tanh), gaussian(0.5))
+    posterior = GaussianPosterior(GaussianEncoder(MLP((3,), nn.tanh), 2))
+    decoder = DenseDecoder((3,), (2, 2, 1), nn.tanh)
+    model = LatentVariableModel(posterior, decoder, StandardNormal(latents=2), Gaussian(0.5))
     with jax.enable_x64(True):
         images = random_images(3).astype(jnp.float64)
         params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), model.init(KEY, images))
@@ -153,7 +162,7 @@ def test_gradients_agree_with_finite_differences(objective: Objective) -> None:
         assert flat.dtype == jnp.float64
 
         def loss(flat: Array) -> Array:
-            return objective(sample_terms(model, unravel(flat), images, KEY, 3, 0.7)).mean()
+            return objective(model.terms(unravel(flat), images, KEY, 3)).mean()
 
         steps = 1e-5 * jnp.eye(len(flat))
         differences = jax.jit(jax.vmap(lambda step: (loss(flat + step) - loss(flat - step)) / 2e-5))(steps)
@@ -167,10 +176,28 @@ def test_gradients_agree_with_finite_differences(objective: Objective) -> None:
 def test_weights_of_the_kl(terms: Terms) -> None:
     distortion, rate = -terms.log_likelihood.mean(axis=1), terms.kl.sum(axis=1)
     for weight in (0.0, 0.5, 4.0):
-        weighted = terms._replace(kl_weight=jnp.float32(weight))
-        np.testing.assert_allclose(negative_elbo(weighted), distortion + weight * rate, rtol=1e-6)
-        for mild in (free_bits(0), info_vae(0, 1, KERNEL)):
-            np.testing.assert_allclose(mild(weighted), negative_elbo(weighted), rtol=1e-6)
+        for mild in (beta_elbo(weight), free_bits(0, weight), info_vae(0, 1, KERNEL, weight)):
+            np.testing.assert_allclose(mild(terms), distortion + weight * rate, rtol=1e-6)
+    np.testing.assert_array_equal(negative_elbo(terms), beta_elbo(1.0)(terms))
+
+
+WEIGHTED: dict[str, Callable[[Weight], Objective]] = {
+    "elbo": beta_elbo,
+    "iwae": beta_iwae,
+    "free bits": lambda weight: free_bits(0.5, weight),
+    "info-vae": lambda weight: info_vae(0.3, 2, KERNEL, weight),
+    "beta-tcvae": lambda weight: beta_tc(3, 100, weight),
+}
+
+
+@pytest.mark.parametrize("of_weight", WEIGHTED.values(), ids=WEIGHTED.keys())
+def test_a_weight_that_is_a_schedule_is_read_at_the_terms_step(
+    terms: Terms, of_weight: Callable[[Weight], Objective]
+) -> None:
+    scheduled = of_weight(lambda step: 0.25 * step)
+    for step in (0, 2, 6):
+        found = jax.jit(scheduled)(terms._replace(step=jnp.int32(step)))
+        np.testing.assert_allclose(found, of_weight(0.25 * step)(terms), rtol=1e-5)
 
 
 # Batch means of their KL: 0.0025 and 2.5 nats, and one below half a nat though its second image alone is above.
@@ -187,7 +214,7 @@ def test_free_bits_do_not_pull_at_latents_below_the_threshold(terms: Terms) -> N
     mean, log_variance = MEANS, LOG_VARIANCES - 0.2
 
     def loss(mean: Array, log_variance: Array) -> Array:
-        return free_bits(0.5)(free_terms(terms, mean, log_variance)).sum()
+        return free_bits(0.5, 0.5)(free_terms(terms, mean, log_variance)).sum()
 
     by_mean, by_log_variance = jax.grad(loss, (0, 1))(mean, log_variance)
 
@@ -200,7 +227,7 @@ def test_free_bits_do_not_pull_at_latents_below_the_threshold(terms: Terms) -> N
 @pytest.mark.parametrize("nats", [0.0, 0.5, 3.0])
 def test_free_bits_pay_the_larger_of_the_threshold_and_the_batchs_mean_kl(terms: Terms, nats: float) -> None:
     two = free_terms(terms, MEANS, LOG_VARIANCES)
-    values = free_bits(nats)(two)
+    values = free_bits(nats, 0.5)(two)
     expected = -two.log_likelihood.mean() + 0.5 * np.maximum(nats, np.asarray(two.kl).mean(axis=0)).sum()
     assert values.shape == (2,)
     np.testing.assert_allclose(values.mean(), expected, rtol=1e-6)
@@ -210,7 +237,7 @@ def test_free_bits_pay_the_larger_of_the_threshold_and_the_batchs_mean_kl(terms:
 def test_beta_tc_with_beta_1_is_the_elbo_of_its_latent_whatever_the_dataset_size(
     terms: Terms, dataset_size: int
 ) -> None:
-    one = first_only(terms)._replace(kl_weight=jnp.float32(1))
+    one = first_only(terms)
     expected = -(one.log_likelihood + one.log_prior - one.log_posterior)[:, 0]
     np.testing.assert_allclose(beta_tc(1, dataset_size)(one), expected, rtol=1e-5, atol=1e-5)
 
@@ -224,7 +251,7 @@ def test_beta_tc_is_the_minibatch_weighted_estimate_of_its_paper(terms: Terms, b
     kl = np.asarray(terms.log_posterior - terms.log_prior)[:, 0] + (beta - 1) * (log_qz - log_marginals)
 
     expected = -np.asarray(terms.log_likelihood).mean(axis=1) + 0.5 * kl
-    np.testing.assert_allclose(beta_tc(beta, dataset_size)(terms), expected, rtol=1e-4)
+    np.testing.assert_allclose(beta_tc(beta, dataset_size, 0.5)(terms), expected, rtol=1e-4)
 
 
 def test_beta_tc_of_a_large_dataset(terms: Terms) -> None:
@@ -241,7 +268,7 @@ def test_info_vae_weighs_kl_and_mmd(terms: Terms, alpha: float, weight: float) -
     mmd = maximum_mean_discrepancy(terms.latents[:, 0], terms.prior_samples, KERNEL)
     distortion, rate = -terms.log_likelihood.mean(axis=1), terms.kl.sum(axis=1)
     expected = distortion + 0.5 * (1 - alpha) * rate + (alpha + weight - 1) * mmd
-    np.testing.assert_allclose(info_vae(alpha, weight, KERNEL)(terms), expected, rtol=1e-5)
+    np.testing.assert_allclose(info_vae(alpha, weight, KERNEL, 0.5)(terms), expected, rtol=1e-5)
     if alpha == 1:
         np.testing.assert_array_equal(wae_mmd(weight, KERNEL)(terms), info_vae(alpha, weight, KERNEL)(terms))
 

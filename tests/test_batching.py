@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import Array
 
-from aejax.training.batches import drawn, over_images
+from aejax.batching import drawn, over_images
 from aejax.training.devices import make_mesh
 
 BATCH = 8
