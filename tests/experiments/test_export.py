@@ -174,7 +174,7 @@ def test_the_seed_and_the_checkpoint_that_are_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_readme_needs_neither_flax_nor_this_package(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "experiments/guides/export.md").read_text(), re.DOTALL)
     (script,) = (code for code in blocks if "encoder.call" in code)
     its = ConvAutoencoder()
     params = random_params(its.init, (28, 28, 1))
