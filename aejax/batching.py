@@ -77,7 +77,9 @@ def drawn(
     generate: Callable[[Any, Array, int], Array], state: Any, root: Array, count: int, block: int = 1000
 ) -> np.ndarray:
     """Draws `count` rows from `generate(state, key, n)`, in blocks of one size, each from a key of its own."""
-    blocks = [np.asarray(_draw(generate, state, rng.stream(root, "block", i), block)) for i in range(-(-count // block))]
+    blocks = [
+        np.asarray(_draw(generate, state, rng.stream(root, "block", i), block)) for i in range(-(-count // block))
+    ]
     return np.concatenate(blocks)[:count]
 
 

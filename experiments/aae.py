@@ -121,7 +121,9 @@ class Config(JudgedConfig):
         if self.compare and not self.adversarial:
             raise UserError("--compare sets an adversarial autoencoder beside a plain one: leave --no-adversarial out")
         if self.r1 and self.gan_loss != "gan":
-            raise UserError(f"--r1 {self.r1:g} belongs to --gan-loss gan, not to {self.gan_loss}: leave one of them out")
+            raise UserError(
+                f"--r1 {self.r1:g} belongs to --gan-loss gan, not to {self.gan_loss}: leave one of them out"
+            )
 
 
 class Outcome(NamedTuple):

@@ -70,7 +70,9 @@ def main(config: Config) -> None:
     mesh = make_mesh(config.devices, config.batch_size, dense=True)
 
     with open_run(config, "aae_priors", data=data) as run:
-        rows = {"samples of the prior": {title: prior_samples(outcomes[p, 0].trained[0]) for p, title in COLUMNS.items()}}
+        rows = {
+            "samples of the prior": {title: prior_samples(outcomes[p, 0].trained[0]) for p, title in COLUMNS.items()}
+        }
         for labels, row in ((0, "codes, no labels"), (config.labels, f"codes, {config.labels:,} labels")):
             rows[row] = {COLUMNS[p]: (z, data.test.labels) for (p, seen), z in codes.items() if seen == labels}
         run.figure("priors", plots.planes(rows))

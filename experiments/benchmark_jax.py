@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from aejax.pixels import SQUARED_ERROR_OF_SIGMOID
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -22,7 +23,6 @@ from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import GaussianEncoder, LatentEncoder
 from aejax.nn.layers import Lowering
 from aejax.nn.mlp import MLP, DenseDecoder
-from aejax.pixels import SQUARED_ERROR_OF_SIGMOID
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.seeds import roots

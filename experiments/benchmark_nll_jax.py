@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from aejax.pixels import BERNOULLI, SQUARED_ERROR_OF_SIGMOID, Pixels
+from aejax.training.batches import over_images
 from flax import traverse_util
 from jax import Array
 
@@ -18,8 +20,6 @@ from aejax.methods.method import TrainState
 from aejax.methods.variational import Model, sample_terms, vae
 from aejax.nn.heads import GaussianEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
-from aejax.pixels import BERNOULLI, SQUARED_ERROR_OF_SIGMOID, Pixels
-from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.seeds import roots

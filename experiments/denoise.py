@@ -74,9 +74,7 @@ class Config(RunConfig):
 # The rise of the rate keeps units of the tutorial's narrow layers from dying in the first steps.
 RECIPES = {
     "unet": Config(),
-    "tutorial": Config(
-        network="tutorial", epochs=100, batch_size=256, learning_rate=6e-3, schedule="warmup_cosine"
-    ),
+    "tutorial": Config(network="tutorial", epochs=100, batch_size=256, learning_rate=6e-3, schedule="warmup_cosine"),
 }
 
 
@@ -195,7 +193,12 @@ def cross_table(denoisers: Mapping[str, Trained], images: Mapping[str, np.ndarra
     rows: Table = {}
     for row, pictures in restored.items():
         means = {name: judge.quality(pictures[name], images[name]) for name in images}
-        rows[row] = {f"{metric} on {name}": means[name][metric] for metric in ("psnr", "ssim") for name in images if metric in means[name]}
+        rows[row] = {
+            f"{metric} on {name}": means[name][metric]
+            for metric in ("psnr", "ssim")
+            for name in images
+            if metric in means[name]
+        }
     return rows
 
 

@@ -10,9 +10,9 @@ from typing import Literal
 
 import jax
 import tyro
+from aejax.training.load import load
 
 from aejax import cli, export
-from aejax.training.load import load
 
 
 @dataclass(frozen=True, kw_only=True)

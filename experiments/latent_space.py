@@ -114,9 +114,7 @@ def build_method(model: ImageToImage | LatentVariableModel, optimizer: optax.Gra
     return reconstruction.autoencoder(model, optimizer)
 
 
-def train(
-    config: Config, data: Splits, name: str, model: ImageToImage | LatentVariableModel
-) -> tuple[Trained, Table]:
+def train(config: Config, data: Splits, name: str, model: ImageToImage | LatentVariableModel) -> tuple[Trained, Table]:
     """Trains one model in a run of its own, or takes it from its checkpoint; of several seeds returns the first."""
     config = dataclasses.replace(config, name=f"{config.name}-{name}")
     mesh = make_mesh(config.devices, config.batch_size)

@@ -81,7 +81,9 @@ def read(folder: Path) -> Finished:
         count = int(options.pop("seeds", 1))
         seeds = [int(options.pop("seed")) + i for i in range(count)]
         table = {
-            row: {name: np.broadcast_to(np.atleast_1d(np.asarray(v, float)), count).tolist() for name, v in cols.items()}
+            row: {
+                name: np.broadcast_to(np.atleast_1d(np.asarray(v, float)), count).tolist() for name, v in cols.items()
+            }
             for row, cols in table.items()
         }
         options = {"experiment": summary["experiment"], **options}
@@ -137,9 +139,7 @@ def draw(file: Path, tables: dict[str, Reduced], x: str, y: str) -> None:
             raise UserError(f"no run has the figure {address!r}: there are {known}")
         return table[row][column], table[row].get(f"{column}_sd", 0.0)
 
-    pairs = {
-        textwrap.fill(name, _WIDTH): (figure(table, x), figure(table, y)) for name, table in tables.items()
-    }
+    pairs = {textwrap.fill(name, _WIDTH): (figure(table, x), figure(table, y)) for name, table in tables.items()}
     points = {name: (a[0], b[0]) for name, (a, b) in pairs.items()}
     sds = {name: (a[1], b[1]) for name, (a, b) in pairs.items()}
     try:

@@ -79,12 +79,12 @@ class Config(JudgedConfig):
     """of pixels. gaussian: of standard deviation 0.1; squared_error: summed, as in 784 * MSE; discretized_logistic: of
     8-bit values, for bits per dimension"""
     hold_out: bool = True
-    """keep a part of the train split to choose by. Without (--no-hold-out), as in published figures, all of it is learnt
+    """keep a part of the train split to choose by. Without (--no-hold-out), as in published figures, all is learnt
     from and the test split is evaluated after each epoch"""
     binarization: Literal["none", "dynamic", "static"] = "none"
     """grey images as they are; drawn as 0 or 1 at every step; or drawn once, with a fixed key"""
     objective: Literal["elbo", "iwae", "dreg", "free_bits", "wae_mmd", "info_vae", "beta_tc", "tutorial"] = "elbo"
-    """what training minimises. tutorial: its mistake, which samples with std = exp(log-variance); kept for comparison"""
+    """what training minimises. tutorial: its mistake, which samples with std = exp(log-variance), kept to compare"""
     samples: int = at_least(1, 1)
     """latents drawn for each image and step in training; the k of iwae and dreg"""
     beta: float = at_least(0, 1.0)

@@ -123,9 +123,7 @@ def restorations(
         }
         for name, part in splits.items()
     } | {
-        name: lambda name=name, baseline=baseline: {
-            f"test: {name}": quality(baseline(inputs), splits["test"].images)
-        }
+        name: lambda name=name, baseline=baseline: {f"test: {name}": quality(baseline(inputs), splits["test"].images)}
         for name, baseline in baselines.items()
     }
     return joined(*(stage() for stage in _shown(stages)))

@@ -16,10 +16,9 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
-from aejax import rng
+from aejax import batching, rng
 from aejax.data.feeds import Block, Feed, Order, Tree
 from aejax.methods.method import Method, State
-from aejax import batching
 from aejax.training import distributed, nonfinite
 from aejax.training.config import OnNonFinite
 from aejax.training.interruption import Interrupted, StopRequest

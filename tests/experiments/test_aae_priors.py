@@ -7,10 +7,10 @@ from pathlib import Path
 import flax.linen as nn
 import numpy as np
 import pytest
+from aejax.priors import Prior
 
 from aejax import cli, priors
 from aejax.methods.adversarial import Model
-from aejax.priors import Prior
 from experiments import aae_priors
 from experiments.aae import Trained
 from experiments.aae_priors import Config

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from experiments.aae_tradeoff import Config, by_configuration, main, read
 
 from aejax.errors import UserError
 from aejax.training.config import options_as_json
 from experiments import aae, aae_tradeoff
-from experiments.aae_tradeoff import Config, by_configuration, main, read
 
 
 def run(folder: Path, bce: float, distance: float, **options: Any) -> Path:

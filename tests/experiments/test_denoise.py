@@ -6,17 +6,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from aejax.nn.restoration import UNet
+from experiments.restoration import Restorer
 
 from aejax import corruptions
 from aejax.data.feeds import as_float
 from aejax.errors import UserError
 from aejax.evaluation import image_quality
 from aejax.nn.convolutional import ConvAutoencoder
-from aejax.nn.restoration import UNet
 from aejax.training.config import options_as_json, with_defaults
 from experiments import denoise
 from experiments.denoise import Config
-from experiments.restoration import Restorer
 from tests.experiments.conftest import MakeDataset
 
 

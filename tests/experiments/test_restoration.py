@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from experiments.restoration import RestorationConfig, Restorer
 
 from aejax.data.datasets import Dataset
 from aejax.data.feeds import as_float
@@ -9,7 +10,6 @@ from aejax.evaluation import image_quality
 from aejax.training.config import plain_name, with_defaults
 from aejax.training.splits import Splits
 from experiments import restoration
-from experiments.restoration import RestorationConfig, Restorer
 
 RANDOM = np.random.default_rng(0)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from aejax.nn.restoration import EDSR
 
 from aejax.errors import UserError
-from aejax.nn.restoration import EDSR
 from aejax.training.config import options_as_json
 from experiments import super_resolution
 from experiments.super_resolution import Config

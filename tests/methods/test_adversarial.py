@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from aejax.methods.games import Game, gan, wgan_gp
 from jax import Array
 
 from aejax import priors
 from aejax.methods import adversarial
 from aejax.methods.adversarial import Labelled, Model, Optimizers, aae
-from aejax.methods.games import Game, gan, wgan_gp
 from aejax.methods.method import Method
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import GaussianEncoder, LatentEncoder, UniversalEncoder

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from aejax.pixels import BERNOULLI, GAUSSIAN, Pixels
+from aejax.training.batches import over_images
 from jax import Array
 
 from aejax import corruptions
 from aejax.methods.method import Method, TrainState
 from aejax.methods.reconstruction import autoencoder, reconstruct
-from aejax.pixels import BERNOULLI, GAUSSIAN, Pixels
-from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh
 
 SHAPE = (6, 4, 4, 1)

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from aejax.methods.games import wgan_gp
+from aejax.methods.semi_supervised import Examples, Model, Optimizers, aae
 from jax import Array
 
 from aejax.methods import semi_supervised
-from aejax.methods.games import wgan_gp
-from aejax.methods.semi_supervised import Examples, Model, Optimizers, aae
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import LatentEncoder
 from aejax.nn.mlp import MLP, DenseDecoder

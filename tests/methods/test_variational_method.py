@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from aejax.pixels import BERNOULLI, Pixels, gaussian
 from jax import Array
 
 from aejax import corruptions
@@ -18,7 +19,6 @@ from aejax.methods.method import Method, Params, TrainState
 from aejax.methods.variational import Model, doubly_reparameterized, sample_terms, vae
 from aejax.nn.heads import GaussianEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
-from aejax.pixels import BERNOULLI, Pixels, gaussian
 from tests.methods.linear_gaussian import IMAGE, STD, evidence, gap, linear_model, random_images, random_params
 
 KEY, OTHER = jax.random.key(0), jax.random.key(1)

@@ -12,6 +12,8 @@ import jax
 import numpy as np
 import optax
 import pytest
+from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder
+from aejax.training.batches import over_images
 from jax.sharding import NamedSharding, PartitionSpec
 
 from aejax import priors
@@ -19,10 +21,8 @@ from aejax.data.feeds import device_feed
 from aejax.errors import UserError
 from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
-from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder
 from aejax.nn.discriminator import Discriminator
 from aejax.training import distributed
-from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.seeds import roots
