@@ -13,7 +13,7 @@ from aejax.methods import adversarial, games, objectives, reconstruction, semi_s
 from aejax.methods.method import Method
 from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.nn.discriminator import Discriminator
-from experiments.benchmark_jax import SYSTEMS
+from experiments.benchmark.contenders.jax_systems import SYSTEMS
 
 SHAPE = (4, 4, 1)
 ADAM = optax.adam(1e-3)

@@ -1,0 +1,136 @@
+"""This project against PyTorch: both timed alternately in one run, each contender in a process of its own.
+
+python -m experiments.benchmark                         MNIST, full epochs, five rounds
+python -m experiments.benchmark --dataset digits        no download
+python -m experiments.benchmark --rounds 2 --steps 20   a quick look
+
+Needs PyTorch: pip install -e '.[benchmark]'
+"""
+
+import contextlib
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from aejax.data import load
+from aejax.errors import UserError
+from aejax.training.config import RunConfig, at_least
+from experiments.benchmark.contenders.jax_systems import SYSTEMS
+from experiments.benchmark.contenders.limits import Limits
+from experiments.benchmark.harness import report
+from experiments.benchmark.harness.rounds import Entry, Plan, Row, measure, stop_without_a_trace
+from experiments.benchmark.harness.worker import VARIABLES, Worker, WorkerError
+from experiments.benchmark.reports import against_pytorch as comparison
+from experiments.benchmark.reports.against_pytorch import Result
+
+PYTORCH_SETTINGS: dict[str, list[str]] = {
+    "PyTorch": [],
+    "PyTorch, fused Adam": ["fused"],
+    "PyTorch, channels_last": ["channels_last"],
+    "PyTorch, channels_last, fused Adam": ["channels_last", "fused"],
+    "PyTorch, channels_last, compiled": ["channels_last", "compiled"],
+    "PyTorch, channels_last, compiled, fused Adam": ["channels_last", "compiled", "fused"],
+}
+# Besides, where there is CUDA. tf32 is how JAX multiplies there by default; CUDA graphs are those of torch.compile with
+# mode="reduce-overhead", which hold each phase's loss and its gradient, not the optimiser.
+PYTORCH_GPU_SETTINGS: dict[str, list[str]] = {
+    "PyTorch, channels_last, fused Adam, tf32": ["channels_last", "fused", "tf32"],
+    "PyTorch, channels_last, compiled, fused Adam, tf32": ["channels_last", "compiled", "fused", "tf32"],
+    "PyTorch, channels_last, CUDA graphs, fused Adam, tf32": ["channels_last", "cuda_graphs", "fused", "tf32"],
+    "PyTorch, channels_last, fused Adam, bf16": ["channels_last", "fused", "bf16"],
+    "PyTorch, channels_last, CUDA graphs, fused Adam, bf16": ["channels_last", "cuda_graphs", "fused", "bf16"],
+}
+LOWERINGS = {"aejax, batch-minor lowering": "gemm", "aejax, native lowering": "native"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RunConfig):
+    """Time this project and PyTorch alternately; a table, results.json and a picture go to <runs>/benchmark/<name>/."""
+
+    systems: tuple[str, ...] = tuple(SYSTEMS)
+    """what is trained"""
+    rounds: int = at_least(1, 5)
+    """measurements of each contender; their median is reported"""
+    steps: int | None = at_least(1, None)
+    """steps per measurement; None: one epoch"""
+    screening_steps: int = at_least(1, 20)
+    """steps of the first round, after which settings of PyTorch that are 1.5 times slower than its best are left out"""
+    batch_size: int = at_least(1, 256)
+    """images per step, over all devices"""
+    name: str = ""
+    """the folder <runs>/benchmark/<name>, which a newer benchmark overwrites; empty: the dataset's name"""
+
+
+def main(config: Config) -> None:
+    report.refuse_other_recipes(config)
+    if importlib.util.find_spec("torch") is None:
+        raise UserError("the benchmark needs PyTorch: pip install -e '.[benchmark]'")
+    if not config.systems or not set(config.systems) <= set(SYSTEMS):
+        raise UserError(f"--systems {' '.join(config.systems)}: choose from {', '.join(SYSTEMS)}")
+    where = report.environment()
+    if where["load_average"] > where["cores"] / 4:
+        print(
+            f"warning: other processes are busy here (load average {where['load_average']:.2f}), which slows PyTorch's "
+            "threads more than this project's: these ratios will flatter it",
+            file=sys.stderr,
+        )
+    images = load(config.dataset, "train[:90%]", config.data_dir, config.raw_dir, config.image_size).images
+    folder = report.open_folder(config, "benchmark")
+    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch:
+        np.save(Path(scratch) / "images.npy", images)
+        variables = VARIABLES | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "TORCHINDUCTOR_CACHE_DIR": scratch}
+        spec = {
+            "images": f"{scratch}/images.npy",
+            "batch_size": config.batch_size,
+            "devices": config.devices,
+            "seed": config.seed,
+        }
+        with stop_without_a_trace():
+            results = [
+                compare(config, {**spec, "system": system}, lambda spec: Worker(spec, log, variables))
+                for system in dict.fromkeys(config.systems)
+            ]
+
+    title = f"{config.dataset}, batches of {config.batch_size}"
+    page, values = comparison.page(results, where, title), comparison.record(results, where)
+    report.write(folder, config, page, values, comparison.figure(results, title))
+
+
+def compare(config: Config, spec: Mapping[str, Any], start: Callable[[Mapping[str, Any]], Worker]) -> Result:
+    """Checks that both sides compute the same, times them, and measures what limits this project's."""
+    with contextlib.closing(start({**spec, "side": "check"})) as worker:
+        checked = worker.setup()
+    per_epoch = checked["steps_per_epoch"]
+    plan = Plan(config.rounds, config.steps or per_epoch, config.screening_steps, per_epoch)
+    contenders = entries(spec, checked["platform"], checked["devices"])
+    with tqdm(total=len(contenders) * (1 + config.rounds), unit="run") as bar:
+        rows = measure(contenders, start, plan, bar)
+    limits = None
+    with contextlib.closing(start({**spec, "side": "limits"})) as worker, contextlib.suppress(WorkerError):
+        limits = Limits(**worker.setup())
+    if checked["platform"] != "gpu":
+        rows.append(Row("GPU", "ours", note=f"open: JAX found no GPU here, only a {checked['platform']}"))
+    return Result(spec["system"], checked, plan, spec["batch_size"], rows, limits)
+
+
+def entries(spec: Mapping[str, Any], platform: str, devices: int) -> list[Entry]:
+    """Both sides' contenders for a machine with this JAX platform and number of devices to use by default."""
+    ours, torch = {**spec, "side": "jax"}, {**spec, "side": "torch", "platform": platform}
+    settings = PYTORCH_SETTINGS | (PYTORCH_GPU_SETTINGS if platform == "gpu" else {})
+    # Which one is faster on a CPU is known, and there the other takes minutes.
+    lowerings = LOWERINGS if platform == "gpu" and not SYSTEMS[spec["system"]].dense else {}
+    one_device = [Entry("aejax, 1 device", "ours", {**ours, "devices": 1})] if devices > 1 else []
+    return [
+        Entry("aejax", "ours", ours),
+        *one_device,
+        *(Entry(name, "ours", {**ours, "lowering": lowering}) for name, lowering in lowerings.items()),
+        *(Entry(name, "rival", {**torch, "setting": setting}) for name, setting in settings.items()),
+        Entry("lesson's form (DataLoader)", "once", {**torch, "setting": ["lesson"]}),
+    ]

@@ -1,0 +1,107 @@
+"""A contender that trains on any feed, with one seed or several at once: `fit` without its log and checkpoints."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from aejax import rng
+from aejax.data import load
+from aejax.data.feeds import Feed
+from aejax.training.config import RunConfig
+from aejax.training.devices import make_mesh
+from aejax.training.loop import compile_steps, start
+from aejax.training.seeds import over_seeds, roots
+from aejax.training.splits import open_feed
+from experiments.benchmark.contenders.jax_systems import SYSTEMS, device_of
+from experiments.benchmark.harness.worker import Contender
+
+# Images all on the devices; decoded from the disk in worker processes; or moved from the host's memory as they are.
+FeedName = Literal["resident", "streaming", "memory"]
+
+_LAST = 2**31 - 1
+_BLOCKS_AHEAD = 3  # that the streaming feed may have ready or on their way
+
+
+def spec_of(
+    config: RunConfig,
+    batch_size: int,
+    *,
+    system: str,
+    feed: FeedName,
+    split: str,
+    image_size: int | None,
+    seeds: int | None,
+) -> dict[str, Any]:
+    """What `build` takes, as JSON values; all but the arguments is as the configuration has it."""
+    return {
+        "side": "jax_feeds",
+        "system": system,
+        "feed": feed,
+        "dataset": config.dataset,
+        "split": split,
+        "image_size": image_size,
+        "data_dir": None if config.data_dir is None else str(config.data_dir),
+        "raw_dir": None if config.raw_dir is None else str(config.raw_dir),
+        "batch_size": batch_size,
+        "devices": config.devices,
+        "workers": config.workers,
+        "seed": config.seed,
+        "seeds": seeds,
+    }
+
+
+def build(spec: Mapping[str, Any]) -> Contender:
+    """The contender of spec["system"], with spec["seeds"] seeds at once, None for one without the axis.
+
+    It trains on spec["split"] of spec["dataset"], loaded as an experiment would, by spec["feed"], a FeedName.
+
+    A measurement goes on where the last one ended, and so pays for the shuffling of the epochs that it begins. On a
+    feed that streams it starts with nothing read ahead, and is fair over whole blocks: of more steps than it took it
+    would have waited for the images, of fewer it would have had some for nothing.
+    """
+    system, seeds = SYSTEMS[spec["system"]], spec["seeds"]
+    feed = _feed(spec, make_mesh(spec["devices"], spec["batch_size"], dense=system.dense))
+    method = system.method(feed.image_shape)
+    root = rng.root_key(spec["seed"]) if seeds is None else roots(spec["seed"], seeds)
+    begin = functools.partial(start, method, feed)
+    if seeds is not None:
+        begin = over_seeds(begin, seeds, (0,))
+    progress = jax.jit(begin, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))(root)
+    steps = compile_steps(method, feed, seeds)
+    blocks = feed.blocks(root, 0, _LAST)
+    current, step = next(blocks), 0
+    unit = current.stop if spec["feed"] != "resident" else 1
+
+    def prepare() -> None:
+        nonlocal current, step
+        if spec["feed"] != "resident":
+            for _ in range(_BLOCKS_AHEAD):
+                current = next(blocks)
+            step = current.stop
+
+    def block(count: int) -> None:
+        nonlocal progress, current, step
+        end = step + count
+        while step < end:
+            if step == current.stop:
+                current = next(blocks)
+            epoch_end = (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch
+            now = min(end, current.stop, epoch_end) - step
+            progress = steps(progress, current.images, current.order, root, np.int32(step), np.int32(now))
+            step += now
+        jax.block_until_ready(progress)
+        if (failed := int(np.max(progress.failed))) >= 0:
+            raise FloatingPointError(f"a metric was NaN or infinite at step {failed}")
+
+    return Contender(block, *device_of(feed.mesh), prepare, unit)
+
+
+def _feed(spec: Mapping[str, Any], mesh: Mesh) -> Feed:
+    config = RunConfig(feed="resident" if spec["feed"] == "resident" else "streaming", workers=spec["workers"])
+    where = (spec["data_dir"], spec["raw_dir"], spec["image_size"])
+    most_bytes = 0 if spec["feed"] == "streaming" else None
+    return open_feed(config, load(spec["dataset"], spec["split"], *where, most_bytes).images, spec["batch_size"], mesh)
