@@ -8,9 +8,11 @@ Needs PyTorch: pip install -e '.[benchmark]'
 """
 
 import contextlib
-import importlib.util
+import json
+import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +22,11 @@ import numpy as np
 from tqdm import tqdm
 
 from aejax.data import load
-from aejax.errors import UserError
-from aejax.training.config import RunConfig, at_least
-from experiments.benchmark.contenders.jax_systems import SYSTEMS
+from aejax.training.config import RunConfig, at_least, identity
+from experiments.benchmark.contenders.jax_systems import SYSTEMS, check_systems
 from experiments.benchmark.contenders.limits import Limits
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import Entry, Plan, Row, measure, stop_without_a_trace
+from experiments.benchmark.harness.rounds import Entry, Plan, measure, stopped_in_one_line
 from experiments.benchmark.harness.worker import VARIABLES, Worker, WorkerError
 from experiments.benchmark.reports import against_pytorch as comparison
 from experiments.benchmark.reports.against_pytorch import Result
@@ -52,7 +53,14 @@ LOWERINGS = {"aejax, batch-minor lowering": "gemm", "aejax, native lowering": "n
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
-    """Time this project and PyTorch alternately; a table, results.json and a picture go to <runs>/benchmark/<name>/."""
+    """Time this project and PyTorch alternately. A table, results.json and a picture go to <runs>/benchmark/<name>/.
+
+    Each system is printed and kept there when its rounds are done; after a stop (Ctrl-C), the same command goes on with
+    the next one. Other commands, each with its own --help: python -m experiments.benchmark.growth (more and larger
+    images), .seeds (many seeds in one program), .start (from the command to the first step), .likelihood
+    (importance-sampled), .soak (killed and resumed), .scaling (a cluster, on paper), .accelerator (all that needs a
+    GPU).
+    """
 
     systems: tuple[str, ...] = tuple(SYSTEMS)
     """what is trained"""
@@ -70,10 +78,8 @@ class Config(RunConfig):
 
 def main(config: Config) -> None:
     report.refuse_other_recipes(config)
-    if importlib.util.find_spec("torch") is None:
-        raise UserError("the benchmark needs PyTorch: pip install -e '.[benchmark]'")
-    if not config.systems or not set(config.systems) <= set(SYSTEMS):
-        raise UserError(f"--systems {' '.join(config.systems)}: choose from {', '.join(SYSTEMS)}")
+    report.require_pytorch()
+    check_systems(config.systems)
     where = report.environment()
     if where["load_average"] > where["cores"] / 4:
         print(
@@ -83,7 +89,20 @@ def main(config: Config) -> None:
         )
     images = load(config.dataset, "train[:90%]", config.data_dir, config.raw_dir, config.image_size).images
     folder = report.open_folder(config, "benchmark")
-    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch:
+    title = f"{config.dataset}, batches of {config.batch_size}"
+    kept = stopped_before(folder / "results.json", config, where)
+    results: list[Result] = []
+
+    def said_when_stopped() -> str:
+        done = ", ".join(result.system for result in results)
+        return f"{folder} keeps {done}; the same command goes on from there" if done else "no system was complete"
+
+    print("\n\n".join(report.heading(where, title)), end="\n\n")
+    with (
+        (folder / "workers.log").open("w") as log,
+        tempfile.TemporaryDirectory() as scratch,
+        stopped_in_one_line(said_when_stopped),
+    ):
         np.save(Path(scratch) / "images.npy", images)
         variables = VARIABLES | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "TORCHINDUCTOR_CACHE_DIR": scratch}
         spec = {
@@ -92,32 +111,56 @@ def main(config: Config) -> None:
             "devices": config.devices,
             "seed": config.seed,
         }
-        with stop_without_a_trace():
-            results = [
-                compare(config, {**spec, "system": system}, lambda spec: Worker(spec, log, variables))
-                for system in dict.fromkeys(config.systems)
-            ]
+        systems = list(dict.fromkeys(config.systems))
+        for system in systems:
+            found = kept.get(system) or compare(
+                config, {**spec, "system": system}, lambda spec: Worker(spec, log, variables)
+            )
+            results.append(found)
+            print(comparison.section(found), end="\n\n", flush=True)
+            page = comparison.page(results, where, title)
+            values = comparison.record(results, where, len(results) == len(systems))
+            report.write(folder, config, page, values, comparison.figure(results, title))
+    print(f"table, results.json and picture: {folder}")
 
-    title = f"{config.dataset}, batches of {config.batch_size}"
-    page, values = comparison.page(results, where, title), comparison.record(results, where)
-    report.write(folder, config, page, values, comparison.figure(results, title))
+
+def stopped_before(file: Path, config: Config, where: Mapping[str, Any]) -> dict[str, Result]:
+    """Finds the systems that a benchmark of the same kind had measured when it was stopped.
+
+    Empty where results.json is that of a complete benchmark, or where its settings, machine, versions or sources
+    differ.
+    """
+    try:
+        values = json.loads(file.read_text())
+        same = all(values["environment"][name] == where[name] for name in ("cpu", "cores", "versions", "code"))
+        if values["complete"] or not same or _settings(values["config"]) != _settings(identity(config)):
+            return {}
+        return {result.system: result for result in comparison.results_of(values)}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or of another version of this program
+        return {}
+
+
+def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """All that a system's figures depend on: all but the names of the systems."""
+    return {name: value for name, value in config.items() if name != "systems"}
 
 
 def compare(config: Config, spec: Mapping[str, Any], start: Callable[[Mapping[str, Any]], Worker]) -> Result:
     """Checks that both sides compute the same, times them, and measures what limits this project's."""
+    load_average, began = os.getloadavg()[0], time.perf_counter()
     with contextlib.closing(start({**spec, "side": "check"})) as worker:
         checked = worker.setup()
     per_epoch = checked["steps_per_epoch"]
     plan = Plan(config.rounds, config.steps or per_epoch, config.screening_steps, per_epoch)
     contenders = entries(spec, checked["platform"], checked["devices"])
     with tqdm(total=len(contenders) * (1 + config.rounds), unit="run") as bar:
-        rows = measure(contenders, start, plan, bar)
+        rows, spent = measure(contenders, start, plan, bar)
     limits = None
     with contextlib.closing(start({**spec, "side": "limits"})) as worker, contextlib.suppress(WorkerError):
         limits = Limits(**worker.setup())
-    if checked["platform"] != "gpu":
-        rows.append(Row("GPU", "ours", note=f"open: JAX found no GPU here, only a {checked['platform']}"))
-    return Result(spec["system"], checked, plan, spec["batch_size"], rows, limits)
+    spent = spent._replace(checking=time.perf_counter() - began - sum(spent))
+    rows += report.gpu_row(checked["platform"])
+    return Result(spec["system"], checked, plan, spec["batch_size"], rows, limits, spent, load_average)
 
 
 def entries(spec: Mapping[str, Any], platform: str, devices: int) -> list[Entry]:
@@ -132,5 +175,5 @@ def entries(spec: Mapping[str, Any], platform: str, devices: int) -> list[Entry]
         *one_device,
         *(Entry(name, "ours", {**ours, "lowering": lowering}) for name, lowering in lowerings.items()),
         *(Entry(name, "rival", {**torch, "setting": setting}) for name, setting in settings.items()),
-        Entry("lesson's form (DataLoader)", "once", {**torch, "setting": ["lesson"]}),
+        Entry("tutorial's form (DataLoader)", "once", {**torch, "setting": ["tutorial"]}),
     ]

@@ -20,9 +20,9 @@ from aejax.errors import UserError
 from aejax.training.config import RunConfig, at_least
 from aejax.training.splits import decoding_workers
 from experiments.benchmark.contenders.jax_feeds import FeedName, spec_of
-from experiments.benchmark.contenders.jax_systems import SYSTEMS
+from experiments.benchmark.contenders.jax_systems import SYSTEMS, check_systems
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import Timed, stop_without_a_trace
+from experiments.benchmark.harness.rounds import Timed, stopped_in_one_line
 from experiments.benchmark.harness.worker import VARIABLES, Worker, WorkerError
 from experiments.benchmark.reports import growth as growth_report
 from experiments.benchmark.reports.growth import Case, Measured
@@ -57,8 +57,7 @@ class Config(RunConfig):
 
 def main(config: Config) -> None:
     report.refuse_other_recipes(config)
-    if not config.systems or not set(config.systems) <= set(SYSTEMS):
-        raise UserError(f"--systems {' '.join(config.systems)}: choose from {', '.join(SYSTEMS)}")
+    check_systems(config.systems)
     for option in ("multiples", "sizes", "feeds"):
         if not getattr(config, option):
             raise UserError(f"--{option} is empty: name at least one")
@@ -76,14 +75,16 @@ def main(config: Config) -> None:
     folder = report.open_folder(config, "benchmark_growth")
     with (
         (folder / "workers.log").open("w") as log,
-        stop_without_a_trace(),
+        stopped_in_one_line(),
         tqdm(total=len(cases) * config.rounds, unit="run") as bar,
     ):
         measured = measure(config, cases, count, lambda spec: Worker(spec, log, VARIABLES), bar)
     title = f"growing data, {config.dataset}, batches of {config.batch_size}"
     workers = decoding_workers(config) if on_disk else None
     page = growth_report.page(measured, where, title, config.steps, workers, channels)
-    report.write(folder, config, page, growth_report.record(measured, where), growth_report.figure(measured, title))
+    report.show_and_write(
+        folder, config, page, growth_report.record(measured, where), growth_report.figure(measured, title)
+    )
 
 
 def sizes_for(system: str, sizes: Sequence[int], channels: int) -> list[int]:

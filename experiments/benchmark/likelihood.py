@@ -7,7 +7,6 @@ Needs PyTorch: pip install -e '.[benchmark]'
 """
 
 import contextlib
-import importlib.util
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,18 +18,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from aejax import cli, plots
+from aejax import cli
 from aejax.data import load
 from aejax.errors import UserError
+from aejax.plots.style import COLOURS
 from aejax.training.config import RunConfig, at_least
 from aejax.training.report import decimal, markdown
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import Entry, Plan, Row, Timed, measure, stop_without_a_trace
+from experiments.benchmark.harness.rounds import Entry, Plan, Row, Spent, Timed, measure, stopped_in_one_line
 from experiments.benchmark.harness.worker import VARIABLES, Worker
 
 _TRAINING_IMAGES = 10_000
 _STANDARD_ERRORS = 4.0
-_INK = "#24292f"
 
 CONTENDERS: dict[str, tuple[str, str | int]] = {
     "aejax, batches of 20 images": ("jax_likelihood", "aejax"),
@@ -47,8 +46,8 @@ class Config(RunConfig):
     """Time the importance-sampled likelihood; a table, results.json and a picture go to
     <runs>/benchmark_likelihood/<name>/."""
 
-    sizes: tuple[Literal["lesson", "flax"], ...] = ("lesson", "flax")
-    """lesson: 784-512-2, squared error; flax: 784-500-20, Bernoulli pixels of images split at a half"""
+    sizes: tuple[Literal["tutorial", "flax"], ...] = ("tutorial", "flax")
+    """tutorial: 784-512-2, squared error; flax: 784-500-20, Bernoulli pixels of images split at a half"""
     samples: int = at_least(1, 5000)
     """latents per image"""
     images: int = at_least(1, 1000)
@@ -80,12 +79,12 @@ class Result(NamedTuple):
     loop_images: int
     rows: Sequence[Row]
     agreements: Mapping[str, Agreement]
+    spent: Spent
 
 
 def main(config: Config) -> None:
     report.refuse_other_recipes(config)
-    if importlib.util.find_spec("torch") is None:
-        raise UserError("the benchmark needs PyTorch: pip install -e '.[benchmark]'")
+    report.require_pytorch()
     if not config.sizes:
         raise UserError("--sizes is empty: name at least one")
     where = report.environment()
@@ -93,15 +92,15 @@ def main(config: Config) -> None:
     train = load(config.dataset, "train", *sources).images[:_TRAINING_IMAGES]
     test = load(config.dataset, "test", *sources).images[: config.images]
     folder = report.open_folder(config, "benchmark_likelihood")
-    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch, stop_without_a_trace():
+    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch, stopped_in_one_line():
         results = []
         for size in dict.fromkeys(config.sizes):
             for name, images in (("train", train), ("test", test)):
                 halves = np.where(images > 127, 255, 0).astype(np.uint8)
-                np.save(Path(scratch, f"{name}.npy"), images if size == "lesson" else halves)
+                np.save(Path(scratch, f"{name}.npy"), images if size == "tutorial" else halves)
             results.append(compare(config, size, scratch, len(test), lambda spec: Worker(spec, log, VARIABLES)))
     title = f"likelihood of {config.dataset}, {config.samples} samples"
-    report.write(folder, config, page(results, where, title), record(results, where), figure(results, title))
+    report.show_and_write(folder, config, page(results, where, title), record(results, where), figure(results, title))
 
 
 def compare(
@@ -132,10 +131,9 @@ def compare(
     entries = [Entry(name, "ours", spec, images if spec["form"] == "aejax" else loops) for name, spec in specs.items()]
     plan = Plan(config.rounds, loops, 1, images)
     with tqdm(total=len(entries) * (1 + config.rounds), unit="run") as bar:
-        rows = measure(entries, start, plan, bar)
-    if trained["platform"] != "gpu":
-        rows.append(Row("GPU", "ours", note=f"open: JAX found no GPU here, only a {trained['platform']}"))
-    return Result(size, images, loops, rows, agreements)
+        rows, spent = measure(entries, start, plan, bar)
+    rows += report.gpu_row(trained["platform"])
+    return Result(size, images, loops, rows, agreements, spent)
 
 
 def agreement(estimates: np.ndarray, ours: np.ndarray) -> Agreement:
@@ -164,16 +162,14 @@ def table(result: Result) -> str:
         if row.seconds:
             line["images/s"] = decimal(result.images / row.median)
             line[f"s for {result.images} images"] = decimal(row.median)
-            line["min to max"] = f"{decimal(min(row.seconds))} to {decimal(max(row.seconds))}"
+            line["min to max"] = report.spread(row.seconds)
             line["timed on"] = f"{result.loop_images if i else result.images} images"
             if ours.seconds:
                 line["times aejax's"] = f"{row.median / ours.median:.2f}"
             found = result.agreements[row.name]
             line["nats from aejax's"] = f"{found.difference:+.4f} ± {found.standard_error:.4f}" if i else ""
-        line["start-up, s"] = "" if row.start_up_s is None else f"{row.start_up_s:.1f}"
-        line["peak memory, MiB"] = "" if row.memory_mib is None else f"{row.memory_mib:,}"
-        line["device"], line["note"] = row.device, row.note
-        cells[row.name] = line
+        line["start-up, s"] = report.start_up(row)
+        cells[row.name] = line | report.last_cells(row)
     return markdown(cells, "contender")
 
 
@@ -181,7 +177,7 @@ def page(results: Sequence[Result], where: Mapping[str, Any], title: str) -> str
     """All of it as Markdown; `where` is the `environment`."""
     parts = report.heading(where, title)
     for result in results:
-        parts += [f"## {result.size}", table(result)]
+        parts += [f"## {result.size}", table(result), str(result.spent)]
     parts.append(
         "Medians over rounds in which all take turns, the loops scaled to all images from those that they were timed "
         "on. Start-up: params to memory, compilation and the first image; no time above contains it. Checked before: "
@@ -196,6 +192,7 @@ def record(results: Sequence[Result], where: Mapping[str, Any]) -> dict[str, Any
         result.size: {
             "images": result.images,
             "loop_images": result.loop_images,
+            "spent": result.spent._asdict(),
             "rows": [asdict(row) | ({"median": row.median} if row.seconds else {}) for row in result.rows],
             "agreements": {name: found._asdict() for name, found in result.agreements.items()},
         }
@@ -206,19 +203,19 @@ def record(results: Sequence[Result], where: Mapping[str, Any]) -> dict[str, Any
 
 def figure(results: Sequence[Result], title: str) -> Figure:
     """A panel of horizontal bars for each model: images per second."""
-    drawing = Figure(figsize=(8.4, 0.4 + 2.6 * len(results)), dpi=plots.DPI, layout="constrained")
+    drawing = report.drawing(title, 0.4 + 2.6 * len(results))
     panels = drawing.subplots(len(results), 1, squeeze=False)[:, 0]
     for axes, result in zip(panels, results, strict=True):
         rows = [row for row in result.rows if row.seconds]
-        speeds = [result.images / row.median for row in rows]
-        bars = axes.barh(range(len(rows)), speeds, 0.62, color=["#0072b2"] + ["#d55e00"] * (len(rows) - 1))
-        axes.bar_label(bars, [decimal(speed) for speed in speeds], padding=4, size=9, color=_INK)
-        axes.set_yticks(range(len(rows)), [row.name for row in rows])
-        axes.invert_yaxis()
+        drawn = {}
+        for row, colour in zip(rows, COLOURS[:1] + COLOURS[1:2] * len(rows), strict=False):
+            speeds = [result.images / seconds for seconds in row.seconds]
+            median = result.images / row.median
+            drawn[row.name] = (speeds, median, decimal(median), colour)
+        report.bars(axes, drawn)
         axes.margins(x=0.15)
-        axes.set_title(result.size, loc="left", size=10, color=_INK)
-        axes.set_xlabel("images per second", color=_INK)
-    return report.titled(drawing, title)
+        report.label(axes, result.size, "images per second")
+    return drawing
 
 
 if __name__ == "__main__":

@@ -11,21 +11,21 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from aejax import cli, plots
+from aejax import cli
 from aejax.data import load
 from aejax.errors import UserError
+from aejax.plots.style import COLOURS
 from aejax.training.config import RunConfig, at_least
 from aejax.training.report import decimal, markdown
 from experiments.benchmark.contenders.jax_feeds import spec_of
-from experiments.benchmark.contenders.jax_systems import SYSTEMS
+from experiments.benchmark.contenders.jax_systems import check_systems
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import Entry, Plan, Row, Timed, measure, stop_without_a_trace
+from experiments.benchmark.harness.rounds import Entry, Plan, Row, Spent, Timed, measure, stopped_in_one_line
 from experiments.benchmark.harness.worker import VARIABLES, Worker
 
 _SPLIT = "train[:90%]"
 _ONE = "one run"
-_PAYS = 0.98  # of the time of runs one after another, from which on seeds at once are called as slow
-_INK = "#24292f"
+_PAYS = 0.98  # the ratio of vmapped to sequential time above which vmapping is reported as no faster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,12 @@ class Result(NamedTuple):
     system: str
     plan: Plan
     rows: Mapping[int | None, Row]
+    spent: Spent | None = None
 
 
 def main(config: Config) -> None:
     report.refuse_other_recipes(config)
-    if not config.systems or not set(config.systems) <= set(SYSTEMS):
-        raise UserError(f"--systems {' '.join(config.systems)}: choose from {', '.join(SYSTEMS)}")
+    check_systems(config.systems)
     if not config.seeds:
         raise UserError("--seeds is empty: name at least one number")
     where = report.environment()
@@ -68,13 +68,13 @@ def main(config: Config) -> None:
     per_epoch = len(images) // config.batch_size
     plan = Plan(config.rounds, config.steps or per_epoch, 1, per_epoch)
     folder = report.open_folder(config, "benchmark_seeds")
-    with (folder / "workers.log").open("w") as log, stop_without_a_trace():
+    with (folder / "workers.log").open("w") as log, stopped_in_one_line():
         results = [
             compare(config, system, plan, lambda spec: Worker(spec, log, VARIABLES))
             for system in dict.fromkeys(config.systems)
         ]
     title = f"many seeds, {config.dataset}, batches of {config.batch_size}"
-    report.write(
+    report.show_and_write(
         folder, config, page(results, where, title, config.batch_size), record(results, where), figure(results, title)
     )
 
@@ -96,8 +96,8 @@ def compare(config: Config, system: str, plan: Plan, start: Callable[[Mapping[st
     counts: list[int | None] = [None, *sorted(set(config.seeds))]
     entries = [Entry(_ONE if count is None else f"{count} seeds at once", "ours", spec(count)) for count in counts]
     with tqdm(total=len(entries) * (1 + config.rounds), unit="run") as bar:
-        rows = measure(entries, start, plan, bar)
-    return Result(system, plan, dict(zip(counts, rows, strict=True)))
+        rows, spent = measure(entries, start, plan, bar)
+    return Result(system, plan, dict(zip(counts, rows, strict=True)), spent)
 
 
 def ratio(result: Result, count: int | None) -> float | None:
@@ -132,18 +132,16 @@ def table(result: Result, batch_size: int) -> str:
         line = {"s/epoch of all": "", "min to max": "", "s/epoch per seed": "", "images/s, all seeds": ""}
         if row.seconds:
             line["s/epoch of all"] = decimal(row.median)
-            line["min to max"] = f"{decimal(min(row.seconds))} to {decimal(max(row.seconds))}"
+            line["min to max"] = report.spread(row.seconds)
             line["s/epoch per seed"] = decimal(row.median / (count or 1))
             trained = result.plan.steps_per_epoch * batch_size * (count or 1)
             line["images/s, all seeds"] = f"{trained / row.median:,.0f}"
         found = ratio(result, count)
         line["time / runs in turn"] = "" if found is None else f"{found:.2f}"
-        line["start-up, s"] = "" if row.start_up_s is None else f"{row.start_up_s:.1f}"
+        line["start-up, s"] = report.start_up(row)
         in_turn = None if one.start_up_s is None else (count or 1) * one.start_up_s
         line["runs' start-ups, s"] = "" if in_turn is None else f"{in_turn:.1f}"
-        line["peak memory, MiB"] = "" if row.memory_mib is None else f"{row.memory_mib:,}"
-        line["device"], line["note"] = row.device, row.note
-        cells[row.name] = line
+        cells[row.name] = line | report.last_cells(row)
     return markdown(cells, "contender")
 
 
@@ -152,6 +150,7 @@ def page(results: Sequence[Result], where: Mapping[str, Any], title: str, batch_
     parts = report.heading(where, title)
     for result in results:
         parts += [f"## {result.system}", table(result, batch_size), verdict(result)]
+        parts += [str(result.spent)] if result.spent else []
     parts += report.open_on_gpu(row.device for result in results for row in result.rows.values())
     plan = results[0].plan
     parts.append(
@@ -172,27 +171,27 @@ def record(results: Sequence[Result], where: Mapping[str, Any]) -> dict[str, Any
             for count, row in result.rows.items()
         ]
         systems[result.system] = {**result.plan._asdict(), "verdict": verdict(result), "rows": rows}
+        systems[result.system]["spent"] = result.spent and result.spent._asdict()
     return {"environment": where, "systems": systems}
 
 
 def figure(results: Sequence[Result], title: str) -> Figure:
     """Time per seed and memory by the number of seeds, a row of panels per system; dashed: runs one after another."""
-    drawing = Figure(figsize=(8.4, 0.4 + 2.8 * len(results)), dpi=plots.DPI, layout="constrained")
+    drawing = report.drawing(title, 0.4 + 2.8 * len(results))
     panels = drawing.subplots(len(results), 2, squeeze=False)
     for (times, memories), result in zip(panels, results, strict=True):
         rows = {count or 1: row for count, row in result.rows.items() if row.seconds}
-        times.plot(list(rows), [row.median / count for count, row in rows.items()], "o-", color="#0072b2")
-        memories.plot(list(rows), [row.memory_mib for row in rows.values()], "o-", color="#0072b2")
+        times.plot(list(rows), [row.median / count for count, row in rows.items()], "o-", color=COLOURS[0])
+        memories.plot(list(rows), [row.memory_mib for row in rows.values()], "o-", color=COLOURS[0])
         one = result.rows[None]
         if one.seconds:
-            times.axhline(one.median, linestyle="--", color="#d55e00")
-            memories.axhline(one.memory_mib or 0, linestyle="--", color="#d55e00")
+            times.axhline(one.median, linestyle="--", color=COLOURS[1])
+            memories.axhline(one.memory_mib or 0, linestyle="--", color=COLOURS[1])
         for axes, what in ((times, "seconds per epoch and seed"), (memories, "peak memory, MiB")):
-            axes.set_title(f"{result.system}: {what}", loc="left", size=10, color=_INK)
-            axes.set_xlabel("seeds at once (dashed: one run after another)", color=_INK)
+            report.label(axes, f"{result.system}: {what}", "seeds at once (dashed: one run after another)")
             axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
             axes.set_xticks(list(rows))
-    return report.titled(drawing, title)
+    return drawing
 
 
 if __name__ == "__main__":

@@ -24,18 +24,18 @@ from typing import Any, Literal, NamedTuple
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from aejax import cli, plots
+from aejax import cli
 from aejax.data import load
 from aejax.data.cache import directory
 from aejax.errors import UserError
+from aejax.plots.style import COLOURS
 from aejax.training.config import RunConfig, at_least
 from aejax.training.report import decimal, markdown
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import stop_without_a_trace
+from experiments.benchmark.harness.rounds import stopped_in_one_line
 
 _STEPS = re.compile(rb"(\d+)/\d+ \[[^\]]*step")  # of the progress bar
-_COLOURS = {"cold": "#d55e00", "warm": "#0072b2"}
-_INK = "#24292f"
+_COLOURS = {"cold": COLOURS[1], "warm": COLOURS[0]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +88,10 @@ def main(config: Config) -> None:
         load(config.dataset, split, config.data_dir, config.raw_dir, config.image_size)
     names = list(dict.fromkeys(config.experiments))
     folder = report.open_folder(config, "benchmark_start")
-    with stop_without_a_trace(), tqdm(total=2 * config.rounds * len(names), unit="start") as bar:
+    with stopped_in_one_line(), tqdm(total=2 * config.rounds * len(names), unit="start") as bar:
         results = [measure(config, name, bar) for name in names]
     title = f"start-up, {config.dataset}"
-    report.write(folder, config, page(results, where, title), record(results, where), figure(results, title))
+    report.show_and_write(folder, config, page(results, where, title), record(results, where), figure(results, title))
 
 
 def measure(config: Config, experiment: str, bar: tqdm) -> Result:
@@ -172,7 +172,7 @@ def table(results: Sequence[Result]) -> str:
             trained = statistics.median(start.trained for start in starts)
             cells[f"{result.experiment}, {kind}"] = {
                 "first step begins, s": decimal(statistics.median(ready)),
-                "min to max": f"{decimal(min(ready))} to {decimal(max(ready))}",
+                "min to max": report.spread(ready),
                 "of cold": f"{statistics.median(ready) / cold:.2f}",
                 f"{starts[0].steps} steps taken, s": decimal(trained),
                 "programs on the disk": f"{result.programs}, {result.program_bytes / 2**20:.1f} MiB",
@@ -210,22 +210,18 @@ def record(results: Sequence[Result], where: Mapping[str, Any]) -> dict[str, Any
 
 def figure(results: Sequence[Result], title: str) -> Figure:
     """Horizontal bars: medians, lines from minimum to maximum."""
-    drawing = Figure(figsize=(8.4, 1.2 + 0.7 * len(results)), dpi=plots.DPI, layout="constrained")
+    drawing = report.drawing(title, 1.2 + 0.7 * len(results))
     axes = drawing.subplots()
-    names: list[str] = []
+    drawn = {}
     for result in results:
         for kind, starts in (("cold", result.cold), ("warm", result.warm)):
             ready = [start.ready for start in starts]
-            axes.barh(len(names), statistics.median(ready), 0.62, color=_COLOURS[kind])
-            axes.plot([min(ready), max(ready)], [len(names)] * 2, color=_INK, linewidth=1.4)
-            words = f"{decimal(statistics.median(ready))} s"
-            axes.annotate(words, (max(ready), len(names)), (6, 0), textcoords="offset points", va="center", size=9)
-            names.append(f"{result.experiment}, {kind}")
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+            median = statistics.median(ready)
+            drawn[f"{result.experiment}, {kind}"] = (ready, median, f"{decimal(median)} s", _COLOURS[kind])
+    report.bars(axes, drawn)
     axes.margins(x=0.15)
-    axes.set_xlabel("seconds from the command to the first training step", color=_INK)
-    return report.titled(drawing, title)
+    report.label(axes, "", "seconds from the command to the first training step")
+    return drawing
 
 
 if __name__ == "__main__":

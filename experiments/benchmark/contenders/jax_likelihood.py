@@ -36,7 +36,7 @@ class Size(NamedTuple):
     pixels: Pixels
 
 
-SIZES = {"lesson": Size(512, 2, SQUARED_ERROR_OF_SIGMOID), "flax": Size(500, 20, BERNOULLI)}
+SIZES = {"tutorial": Size(512, 2, SQUARED_ERROR_OF_SIGMOID), "flax": Size(500, 20, BERNOULLI)}
 
 Estimate = Callable[[int], np.ndarray]
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from aejax import corruptions, priors, rng
 from aejax.corruptions import Corruption
 from aejax.data.feeds import DeviceFeed, device_feed
+from aejax.errors import UserError
 from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
 from aejax.methods.variational import Model
@@ -48,7 +49,7 @@ class System(NamedTuple):
 def _reconstruction(
     encoder_widths: Sequence[int], corrupt: Corruption | None, inputs: Callable[[Array], Array], **noise: Any
 ) -> System:
-    """The lesson's network with an input that is corrupted, and what it sees of images without noise."""
+    """Trains the tutorial's network on corrupted images; `inputs` is the corruption without its noise."""
 
     def network(image_shape: tuple[int, ...], lowering: Lowering = "auto") -> nn.Module:
         height, width, channels = image_shape
@@ -115,6 +116,12 @@ SYSTEMS = {
     "conv_vae": _variational(lambda shape, *lowering: conv_vae.build(shape, 2, *lowering), lambda: optax.adam(1e-3)),
     "aae": System(lambda shape: adversarial.aae(*_adversarial(shape)), _adversarial_logits, _prior_samples, dense=True),
 }
+
+
+def check_systems(names: Sequence[str]) -> None:
+    """UserError for --systems that are none, or of which one is unknown."""
+    if not names or not set(names) <= set(SYSTEMS):
+        raise UserError(f"--systems {' '.join(names)}: choose from {', '.join(SYSTEMS)}")
 
 
 def load_feed(spec: Mapping[str, Any]) -> DeviceFeed:

@@ -19,7 +19,25 @@ SETTINGS = ("channels_last", "compiled", "cuda_graphs", "fused", "tf32", "bf16")
 
 
 def build(spec: Mapping[str, Any]) -> Contender:
-    """The contender of spec["system"]; spec["setting"] is some of SETTINGS, or "lesson"."""
+    """The contender of spec["system"]; spec["setting"] is some of SETTINGS, or "tutorial"."""
+    device = prepare(spec)
+    images = torch.from_numpy(np.load(spec["images"])).permute(0, 3, 1, 2)
+    system, setting = SYSTEMS[spec["system"]], spec["setting"]
+    if "tf32" in setting:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+    network = system.network(images.shape[1]).to(device)
+    form = _tutorial_block if "tutorial" in setting else _block
+    return contender(form(system, network, images, spec["batch_size"], setting), device)
+
+
+def prepare(spec: Mapping[str, Any]) -> torch.device:
+    """Sets the threads and the seed, and finds the device of spec["platform"].
+
+    Raises:
+      RuntimeError: where PyTorch cannot compute on it.
+    """
+    # `aejax.training.devices.cores` is not used here: it would bring JAX into this process, whose memory is measured.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(cores)
     torch.manual_seed(spec["seed"])
@@ -27,24 +45,19 @@ def build(spec: Mapping[str, Any]) -> Contender:
         raise RuntimeError(f"no PyTorch on a {spec['platform']}")
     if spec["platform"] == "gpu" and not torch.cuda.is_available():
         raise RuntimeError("this PyTorch has no CUDA, and JAX computes on a GPU")
-    device = torch.device("cuda" if spec["platform"] == "gpu" else "cpu")
-    images = torch.from_numpy(np.load(spec["images"])).permute(0, 3, 1, 2)
-    system, setting = SYSTEMS[spec["system"]], spec["setting"]
-    if "tf32" in setting:
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
-    network = system.network(images.shape[1]).to(device)
-    form = _lesson_block if "lesson" in setting else _block
-    steps = form(system, network, images, spec["batch_size"], setting)
+    return torch.device("cuda" if spec["platform"] == "gpu" else "cpu")
+
+
+def contender(run: Callable[[int], None], device: torch.device) -> Contender:
+    """The contender that takes a number of steps by `run` on the device, and waits for them."""
+    if device.type == "cpu":
+        return Contender(run, f"cpu, {torch.get_num_threads()} threads")
 
     def block(count: int) -> None:
-        steps(count)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        run(count)
+        torch.cuda.synchronize()
 
-    if device.type == "cuda":
-        return Contender(block, torch.cuda.get_device_name(), torch.cuda.max_memory_allocated)
-    return Contender(block, f"cpu, {cores} threads")
+    return Contender(block, torch.cuda.get_device_name(), torch.cuda.max_memory_allocated)
 
 
 def step_function(system: System, network: nn.Module, setting: Sequence[str] = ()) -> Callable[..., Tensor]:
@@ -99,14 +112,14 @@ def _block(
     return block
 
 
-def _lesson_block(
+def _tutorial_block(
     system: System, network: nn.Module, images: Tensor, batch_size: int, setting: Sequence[str]
 ) -> Callable[[int], None]:
-    """The lesson's form: a DataLoader over single pictures, and the loss read back in each step."""
+    """The tutorial's form: a DataLoader over single pictures, and the loss read back in each step."""
     device = next(network.parameters()).device
     loader = torch.utils.data.DataLoader(_Pictures(images), batch_size, shuffle=True, drop_last=True)
-    if system.lesson_loss is not None:
-        system = system._replace(phases=[system.phases[0]._replace(loss=system.lesson_loss)], noise=lambda images: ())
+    if system.tutorial_loss is not None:
+        system = system._replace(phases=[system.phases[0]._replace(loss=system.tutorial_loss)], noise=lambda images: ())
     step = step_function(system, network)
 
     def block(count: int) -> None:

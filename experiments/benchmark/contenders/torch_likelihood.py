@@ -1,7 +1,6 @@
 """The importance-sampled likelihood in PyTorch, one image after another, as people write it."""
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,17 +10,13 @@ import torch.nn.functional as F  # noqa: N812  the field's name for it
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from experiments.benchmark.contenders.torch_epochs import contender, prepare
 from experiments.benchmark.harness.worker import Contender
 
 
 def build(spec: Mapping[str, Any]) -> Contender | dict[str, Any]:
     """As of `jax_likelihood.build`; the form is the number of samples decoded at once."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(cores)
-    torch.manual_seed(spec["seed"])
-    if spec["platform"] == "gpu" and not torch.cuda.is_available():
-        raise RuntimeError("this PyTorch has no CUDA, and JAX computes on a GPU")
-    device = torch.device("cuda" if spec["platform"] == "gpu" else "cpu")
+    device = prepare(spec)
     images = torch.from_numpy(np.load(spec["images"])).flatten(1).to(device).float() / 255
     with np.load(spec["params"]) as saved:
         trunk = nn.Sequential(_dense(saved, "encoder/params/trunk/Dense_0"), nn.ReLU()).to(device)
@@ -32,7 +27,7 @@ def build(spec: Mapping[str, Any]) -> Contender | dict[str, Any]:
 
     def log_likelihood(logits: Tensor, image: Tensor) -> Tensor:
         target = image.expand_as(logits)
-        if spec["size"] == "lesson":
+        if spec["size"] == "tutorial":
             return -F.mse_loss(torch.sigmoid(logits), target, reduction="none").sum(1)
         return -F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1)
 
@@ -53,9 +48,7 @@ def build(spec: Mapping[str, Any]) -> Contender | dict[str, Any]:
 
     if spec.get("check"):
         return {"nll": [nll(image) for image in images[: spec["check"]]]}
-    if device.type == "cuda":
-        return Contender(block, torch.cuda.get_device_name(), torch.cuda.max_memory_allocated)
-    return Contender(block, f"cpu, {cores} threads")
+    return contender(block, device)
 
 
 def _dense(saved: Mapping[str, np.ndarray], path: str) -> nn.Linear:

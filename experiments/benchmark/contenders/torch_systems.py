@@ -31,7 +31,7 @@ class System(NamedTuple):
     Attributes:
       network: channels -> a network from images to logits.
       phases: what a step does, in order.
-      lesson_loss: (network, images) -> the loss of the lesson's own form; None: its form has the same phases.
+      tutorial_loss: (network, images) -> the loss of the tutorial's own form; None: that form has the same phases.
       layers: the paths of this project's layers, in the order of the network's own convolutions and dense layers.
       noise: images -> what a step draws.
       inputs: images -> what the network sees of them without noise.
@@ -39,14 +39,14 @@ class System(NamedTuple):
 
     network: Callable[[int], nn.Module]
     phases: Sequence[Phase]
-    lesson_loss: Loss | None
+    tutorial_loss: Loss | None
     layers: Sequence[str]
     noise: Callable[[Tensor], tuple[Tensor, ...]] = lambda images: ()
     inputs: Callable[[Tensor], Tensor] = lambda images: images
 
 
 def encoder(channels: int, widths: Sequence[int]) -> list[nn.Module]:
-    """The lesson's: convolution, ReLU, max-pooling, whose last is padded."""
+    """The tutorial's encoder: blocks of convolution, ReLU and max-pooling, the last one padded."""
     layers: list[nn.Module] = []
     for before, after in zip((channels, *widths[:-1]), widths, strict=True):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
@@ -54,7 +54,7 @@ def encoder(channels: int, widths: Sequence[int]) -> list[nn.Module]:
 
 
 def decoder(channels: int) -> list[nn.Module]:
-    """The lesson's, without its last sigmoid: (8, 4, 4) to logits."""
+    """The tutorial's decoder, without its last sigmoid: (8, 4, 4) to logits."""
     return [
         *(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2)),
         *(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2)),
@@ -213,7 +213,7 @@ def _noisy(images: Tensor, noise: Tensor) -> Tensor:
 
 
 def _bce_per_pixel(logits: Tensor, images: Tensor) -> Tensor:
-    """The lesson's."""
+    """The tutorial's loss: a mean over pixels."""
     return F.binary_cross_entropy(torch.sigmoid(logits), images)
 
 

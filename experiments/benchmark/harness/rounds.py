@@ -4,6 +4,7 @@ import contextlib
 import signal
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -20,12 +21,12 @@ _HOPELESS = 1.5
 
 @dataclass
 class Row:
-    """What was measured of one contender.
+    """The measurements of one contender.
 
     Attributes:
       name: as shown.
       role: "ours"; "rival", a setting of PyTorch, whose best counts; or "once", timed once and never counted.
-      seconds: per epoch, one per round; of rows with a note only the one that the note explains, or none.
+      seconds: per epoch, one per round. A row with a note has only the value that the note explains, or none.
       start_up_s: data to memory, initialisation, compilation and the first step.
       warm_up_s: the few steps after it.
       memory_mib: the process's peak, or the accelerator's.
@@ -65,82 +66,124 @@ class Plan(NamedTuple):
     steps_per_epoch: int
 
 
+class Spent(NamedTuple):
+    """Seconds that a benchmark took.
+
+    Attributes:
+      starting: to start processes, load data, initialise, compile and take the first steps.
+      timing: in measurements, screening included.
+      checking: for what else was found out before and after, such as whether both sides compute the same.
+    """
+
+    starting: float
+    timing: float
+    checking: float = 0.0
+
+    def __str__(self) -> str:
+        total = max(sum(self), 1e-9)
+        share = self.starting / total
+        checks = f", {self.checking:.0f} s for checks" if self.checking else ""
+        return (
+            f"This took {total:.0f} s: {self.starting:.0f} s ({share:.0%}) to start and compile, {self.timing:.0f} s "
+            f"in measurements{checks}."
+        )
+
+
 class Timed(Protocol):
-    """What `measure` needs of a `Worker`."""
+    """The part of a `Worker` that `measure` needs."""
 
     def setup(self) -> dict[str, Any]: ...
     def run(self, steps: int) -> dict[str, Any]: ...
     def close(self) -> None: ...
 
 
-def measure(entries: Sequence[Entry], start: Callable[[Mapping[str, Any]], Timed], plan: Plan, bar: tqdm) -> list[Row]:
-    """Times the entries in turn, round after round; one that fails leaves a row that says so.
+def measure(
+    entries: Sequence[Entry], start: Callable[[Mapping[str, Any]], Timed], plan: Plan, bar: tqdm
+) -> tuple[list[Row], Spent]:
+    """Times the entries in turn, round after round. An entry that fails leaves a row that says so.
 
-    PyTorch's settings first run twice for a few steps, and those that are hopeless are left out of the rounds. An entry
-    that is timed once runs before the rounds.
+    Each entry has one process, which starts and compiles once and lives through all rounds. PyTorch's settings first
+    run twice for a few steps; the hopeless ones are left out of the rounds. An entry that is timed once runs before the
+    rounds.
     """
-    rows = [Row(entry.name, entry.role) for entry in entries]
-    workers: dict[str, Timed] = {}
+    turns = _Turns(entries, plan, bar)
+    began = time.perf_counter()
+    try:
+        for row, entry in zip(turns.rows, entries, strict=True):
+            turns.start(row, start(entry.spec))
+        started = time.perf_counter()
+        for row in turns.rows:
+            if row.role == "once":
+                turns.run(row, plan.steps)
+                turns.leave(row, "timed once, not counted")
+        turns.screen()
+        bar.total = bar.n + plan.rounds * len(turns.workers)
+        for _ in range(plan.rounds):
+            for row, entry in zip(turns.rows, entries, strict=True):
+                turns.run(row, entry.steps or plan.steps)
+    finally:
+        for worker in turns.workers.values():
+            worker.close()
+    return turns.rows, Spent(started - began, time.perf_counter() - started)
 
-    def leave(row: Row, note: str) -> None:
-        row.note = note
-        workers.pop(row.name).close()
 
-    def attempt(row: Row, ask: Callable[[Timed], dict[str, Any]]) -> dict[str, Any] | None:
-        bar.set_description(row.name)
-        try:
-            return ask(workers[row.name])
-        except WorkerError as error:
-            row.seconds.clear()
-            leave(row, f"failed: {error}")
-            return None
-        finally:
-            bar.update()
+class _Turns:
+    """The rows of a measurement, and the workers of those that are still in it."""
 
-    def run(row: Row, steps: int) -> None:
-        if row.name in workers and (reply := attempt(row, lambda worker: worker.run(steps))):
-            row.seconds.append(reply["seconds"] * plan.steps_per_epoch / steps)
+    def __init__(self, entries: Sequence[Entry], plan: Plan, bar: tqdm) -> None:
+        self.rows = [Row(entry.name, entry.role) for entry in entries]
+        self.workers: dict[str, Timed] = {}
+        self._plan, self._bar = plan, bar
+
+    def start(self, row: Row, worker: Timed) -> None:
+        self.workers[row.name] = worker
+        if reply := self._ask(row, worker.setup):
+            row.start_up_s = reply["build_s"] + reply["first_step_s"]
+            row.warm_up_s, row.device = reply["warm_up_s"], reply["device"]
+
+    def run(self, row: Row, steps: int) -> None:
+        if (worker := self.workers.get(row.name)) and (reply := self._ask(row, lambda: worker.run(steps))):
+            row.seconds.append(reply["seconds"] * self._plan.steps_per_epoch / steps)
             row.memory_mib = reply["memory_mib"]
 
-    try:
-        for row, entry in zip(rows, entries, strict=True):
-            workers[row.name] = start(entry.spec)
-            if reply := attempt(row, lambda worker: worker.setup()):
-                row.start_up_s = reply["build_s"] + reply["first_step_s"]
-                row.warm_up_s, row.device = reply["warm_up_s"], reply["device"]
-            if row.role == "once":
-                run(row, plan.steps)
-                if row.seconds:
-                    leave(row, "timed once, not counted")
+    def leave(self, row: Row, note: str) -> None:
+        """Ends the row, unless it has failed before."""
+        if worker := self.workers.pop(row.name, None):
+            row.note = note
+            worker.close()
 
-        rivals = [row for row in rows if row.role == "rival"]
+    def screen(self) -> None:
+        """Leaves out the rivals that are hopeless, and forgets the times of the others."""
         for _ in range(2):
-            for row in rivals:
-                run(row, plan.screening_steps)
-        rivals = [row for row in rivals if row.seconds]
+            for row in self.rows:
+                if row.role == "rival":
+                    self.run(row, self._plan.screening_steps)
+        rivals = [row for row in self.rows if row.role == "rival" and row.seconds]
         best = min((min(row.seconds) for row in rivals), default=0)
         for row in rivals:
             if min(row.seconds) > _HOPELESS * best:
                 row.seconds = [min(row.seconds)]
-                leave(row, f"screened out, timed over {plan.screening_steps} steps")
+                self.leave(row, f"screened out, timed over {self._plan.screening_steps} steps")
             else:
                 row.seconds.clear()
 
-        bar.total = bar.n + plan.rounds * len(workers)
-        for _ in range(plan.rounds):
-            for row, entry in zip(rows, entries, strict=True):
-                run(row, entry.steps or plan.steps)
-    finally:
-        for worker in workers.values():
-            worker.close()
-    return rows
+    def _ask(self, row: Row, ask: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        self._bar.set_description(row.name)
+        try:
+            return ask()
+        except WorkerError as error:
+            row.seconds.clear()
+            self.leave(row, f"failed: {error}")
+            return None
+        finally:
+            self._bar.update()
 
 
 @contextlib.contextmanager
-def stop_without_a_trace() -> Iterator[None]:
-    """Ctrl-C ends the command in one line: a benchmark writes its page whole or not at all."""
+def stopped_in_one_line(kept: Callable[[], str] = lambda: "nothing was written") -> Iterator[None]:
+    """Ends the command in one line at Ctrl-C, which says what is `kept`."""
     try:
         yield
     except KeyboardInterrupt:
-        print("stopped; nothing was written", file=sys.stderr)
+        print(f"stopped; {kept()}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)

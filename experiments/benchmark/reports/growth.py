@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from aejax import plots
+from aejax.plots.style import COLOURS
 from aejax.training.report import decimal, markdown
 from experiments.benchmark.contenders.jax_feeds import FeedName
 from experiments.benchmark.harness import report
@@ -15,8 +15,7 @@ from experiments.benchmark.harness import report
 # Of the added images' own size: what a feed's memory may grow by and still be called flat. Each process that decodes
 # holds the epoch's order, 4 bytes per image, while it draws it.
 _FLAT = 0.1
-_COLOURS = {"resident": "#0072b2", "streaming": "#d55e00", "memory": "#009e73"}
-_INK = "#24292f"
+_COLOURS = dict(zip(("resident", "streaming", "memory"), COLOURS, strict=False))
 
 
 class Case(NamedTuple):
@@ -82,8 +81,7 @@ def table(rows: Sequence[Measured]) -> str:
         line = {"s/epoch": "", "min to max": "", "images/s": "", "pixels": "", "time": "", "time / pixels": ""}
         if row.seconds:
             line["s/epoch"], line["images/s"] = decimal(row.median), f"{row.images / row.median:,.0f}"
-            if len(row.seconds) > 1:
-                line["min to max"] = f"{decimal(min(row.seconds))} to {decimal(max(row.seconds))}"
+            line["min to max"] = report.spread(row.seconds) if len(row.seconds) > 1 else ""
             if (first := _first(rows, row)) is not None:
                 pixels, time = growth(row, first)
                 line |= {"pixels": f"x {pixels:.2f}", "time": f"x {time:.2f}", "time / pixels": f"{time / pixels:.2f}"}
@@ -155,7 +153,7 @@ def record(measured: Sequence[Measured], where: Mapping[str, Any]) -> dict[str, 
 def figure(measured: Sequence[Measured], title: str) -> Figure:
     """Time and memory by the pixels of an epoch, a row of panels per system; dashed lines are for larger images."""
     systems = by_system(measured)
-    drawing = Figure(figsize=(8.4, 0.4 + 3.2 * len(systems)), dpi=plots.DPI, layout="constrained")
+    drawing = report.drawing(title, 0.4 + 3.2 * len(systems))
     panels = drawing.subplots(len(systems), 2, squeeze=False)
     for (times, memories), (system, rows) in zip(panels, systems.items(), strict=True):
         for feed in dict.fromkeys(row.case.feed for row in rows):
@@ -174,10 +172,9 @@ def figure(measured: Sequence[Measured], title: str) -> Figure:
         for axes, what in ((times, "seconds per epoch"), (memories, "peak of all processes, MiB")):
             axes.set_xscale("log")
             axes.set_yscale("log")
-            axes.set_title(f"{system}: {what}", loc="left", size=10, color=_INK)
-            axes.set_xlabel("million pixels per epoch", color=_INK)
+            report.label(axes, f"{system}: {what}", "million pixels per epoch")
         times.legend(fontsize=7, frameon=False)
-    return report.titled(drawing, title)
+    return drawing
 
 
 def by_system(measured: Sequence[Measured]) -> dict[str, list[Measured]]:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from aejax import rng
@@ -17,7 +18,8 @@ from experiments.benchmark import against_pytorch
 from experiments.benchmark.contenders.jax_systems import SYSTEMS
 from experiments.benchmark.harness import report
 from experiments.benchmark.harness.rounds import Entry, Plan, measure
-from experiments.benchmark.harness.worker import Worker, WorkerError
+from experiments.benchmark.harness.worker import SIDES, Worker, WorkerError
+from experiments.benchmark.reports import against_pytorch as comparison
 
 
 def test_one_device_is_a_row_of_its_own_only_where_the_default_is_more() -> None:
@@ -63,13 +65,13 @@ def test_workers_time_this_project(spec: dict[str, Any], start: Callable[[Mappin
         Entry("aejax", "ours", spec),
         Entry("no such system", "rival", {**spec, "system": "perpetuum mobile"}),
     ]
-    one, unknown = measure(contenders, start, Plan(2, 5, 1, 3), tqdm(disable=True))
+    (one, unknown), spent = measure(contenders, start, Plan(2, 5, 1, 3), tqdm(disable=True))
 
     assert len(one.seconds) == 2
     assert 0 < min(one.seconds) < 60
     assert one.device == "1 x cpu"
     assert one.start_up_s is not None
-    assert 0 < one.median < one.start_up_s
+    assert 0 < one.median < one.start_up_s < spent.starting
     assert one.memory_mib is not None
     assert 100 < one.memory_mib < 4000
     assert unknown.note == "failed: KeyError: 'perpetuum mobile'"
@@ -116,7 +118,8 @@ def test_main_leaves_a_table_a_record_and_a_picture(
 ) -> None:
     monkeypatch.setattr(against_pytorch, "Worker", FakeWorker)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    config = against_pytorch.Config(dataset="digits", runs=tmp_path, rounds=3)
+    systems = ("autoencoder", "vae")
+    config = against_pytorch.Config(dataset="digits", runs=tmp_path, rounds=3, systems=systems)
 
     against_pytorch.main(config)
     against_pytorch.main(config)  # overwrites
@@ -138,7 +141,63 @@ def test_main_leaves_a_table_a_record_and_a_picture(
     assert "a step takes 10.00 ms for 0.02 GFLOP, 50% of them in matrix products: 2.0 GFLOP/s of 4.0 (50%)" in table
     results = json.loads((folder / "results.json").read_text())
     assert results["config"]["rounds"] == 3
+    assert results["complete"]
+    assert tuple(results["systems"]) == systems
     assert len(results["systems"]["autoencoder"]["rows"]) == len(against_pytorch.PYTORCH_SETTINGS) + 4
+
+
+def test_a_stopped_benchmark_goes_on_with_the_next_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[str] = []
+    stop_at = ["denoiser"]
+
+    class Stopping(FakeWorker):
+        def __init__(self, spec: Mapping[str, Any], log: object, variables: object) -> None:
+            super().__init__(spec, log, variables)
+            if spec["side"] == "limits":
+                if spec["system"] in stop_at:
+                    raise KeyboardInterrupt
+                measured.append(spec["system"])
+
+    monkeypatch.setattr(against_pytorch, "Worker", Stopping)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(comparison, "figure", lambda results, title: Figure())
+    results = tmp_path / "benchmark" / "digits" / "results.json"
+    systems = ("autoencoder", "denoiser", "vae")
+
+    def run(**options: Any) -> list[str]:
+        measured.clear()
+        against_pytorch.main(against_pytorch.Config(dataset="digits", runs=tmp_path, systems=systems, **options))
+        return list(measured)
+
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    assert stopped.value.code == 130
+    printed = capsys.readouterr()
+    assert "## autoencoder" in printed.out
+    assert "keeps autoencoder; the same command goes on from there" in printed.err
+    kept = json.loads(results.read_text())
+    assert (kept["complete"], list(kept["systems"])) == (False, ["autoencoder"])
+
+    stop_at.clear()
+    assert run() == ["denoiser", "vae"]
+    assert capsys.readouterr().out.count("## ") == 3
+    whole = json.loads(results.read_text())
+    assert whole["complete"]
+    assert whole["systems"]["autoencoder"] == kept["systems"]["autoencoder"]
+
+    assert run() == ["autoencoder", "denoiser", "vae"]  # a complete benchmark starts anew
+    stop_at.append("vae")
+    with pytest.raises(SystemExit):
+        run()
+    stop_at.clear()
+    assert run(rounds=2) == ["autoencoder", "denoiser", "vae"]  # other settings, other figures
+
+
+def test_every_side_of_a_worker_is_there() -> None:
+    for module in SIDES.values():
+        assert importlib.util.find_spec(module), module
 
 
 @pytest.mark.parametrize(("load_average", "warned"), [(0.1, False), (1.0, True)])
@@ -154,7 +213,7 @@ def test_a_busy_machine_is_no_place_to_measure(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(report, "environment", lambda: where)
 
-    against_pytorch.main(against_pytorch.Config(dataset="digits", runs=tmp_path))
+    against_pytorch.main(against_pytorch.Config(dataset="digits", runs=tmp_path, systems=("vae",)))
 
     output = capsys.readouterr()
     assert ("other processes are busy" in output.err) == warned

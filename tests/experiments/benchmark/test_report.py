@@ -1,7 +1,8 @@
 import json
 
+from experiments.benchmark.contenders.limits import Limits
 from experiments.benchmark.harness.report import open_on_gpu
-from experiments.benchmark.harness.rounds import Plan, Row
+from experiments.benchmark.harness.rounds import Plan, Row, Spent
 from experiments.benchmark.reports import against_pytorch as report
 from experiments.benchmark.reports.against_pytorch import Result
 
@@ -11,7 +12,7 @@ ROWS = [
     Row("PyTorch, channels_last", "rival", [4.0, 8.0, 5.0], 1.0, 0.5, 810, "cpu"),
     Row("PyTorch, compiled", "rival", [3.0], note="screened out, timed over 10 steps"),
     Row("PyTorch, fused Adam", "rival", note="failed: no compiler"),
-    Row("lesson", "once", [1.5], note="timed once, not counted"),
+    Row("tutorial", "once", [1.5], note="timed once, not counted"),
     Row("GPU", "ours", note="open: no GPU"),
 ]
 RESULT = Result(
@@ -20,6 +21,9 @@ RESULT = Result(
     Plan(3, 10, 5, 10),
     100,
     ROWS,
+    Limits(2e7, 1e7, 1e6, 4e9, 1e9),
+    Spent(30.0, 60.0, 10.0),
+    0.25,
 )
 
 
@@ -41,7 +45,7 @@ def test_a_gpu_that_was_not_there_is_said_to_be_missing() -> None:
 
 def test_table() -> None:
     lines = report.table(ROWS, RESULT.images_per_epoch).splitlines()
-    header, _, ours, slow, best, screened, failed, lesson, gpu = [
+    header, _, ours, slow, best, screened, failed, tutorial, gpu = [
         [c.strip() for c in line.split("|")[1:-1]] for line in lines
     ]
 
@@ -53,7 +57,7 @@ def test_table() -> None:
     assert best[-1] == "PyTorch's best"
     assert screened == ["PyTorch, compiled", "3.000", "", "333", "0.600", "", "", "", "", "", ROWS[3].note]
     assert failed == ["PyTorch, fused Adam", *[""] * 9, "failed: no compiler"]
-    assert lesson[1:6] == ["1.500", "", "667", "0.300", ""]
+    assert tutorial[1:6] == ["1.500", "", "667", "0.300", ""]
     assert gpu == ["GPU", *[""] * 9, "open: no GPU"]
 
 
@@ -72,6 +76,17 @@ def test_record_holds_the_figures_of_the_table() -> None:
     assert (ours["median"], ours["images_per_second"]) == (2.0, 500.0)
     assert (ours["ratio_of_medians"], ours["median_of_ratios"]) == (0.4, 0.5)
     assert "median" not in gpu
+
+
+def test_a_record_gives_the_results_back() -> None:
+    bare = RESULT._replace(system="vae", rows=ROWS[:1], limits=None, spent=None, load_average=None)
+    values = json.loads(json.dumps(report.record([RESULT, bare], {})))
+    assert report.results_of(values) == [RESULT, bare]
+
+
+def test_the_time_that_went_into_compilation_is_said() -> None:
+    said = "This took 100 s: 30 s (30%) to start and compile, 60 s in measurements, 10 s for checks."
+    assert f"{said} The load average before was 0.25." in report.section(RESULT)
 
 
 def test_figure_shows_what_was_measured() -> None:

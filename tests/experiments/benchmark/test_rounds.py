@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
+from experiments.benchmark.harness import rounds
 from experiments.benchmark.harness.rounds import Entry, Plan, Row, measure
 from experiments.benchmark.harness.worker import WorkerError
 from experiments.benchmark.reports.against_pytorch import best_rival
@@ -51,7 +52,7 @@ def entry(name: str, role: Any, *seconds: float, fails: int | None = None) -> En
 
 def measured(*entries: Entry) -> tuple[dict[str, Row], FakeWorkers]:
     workers = FakeWorkers()
-    rows = measure(entries, workers, PLAN, tqdm(disable=True))
+    rows, _ = measure(entries, workers, PLAN, tqdm(disable=True))
     assert [row.name for row in rows] == [entry.name for entry in entries]
     assert not workers.open
     return {row.name: row for row in rows}, workers
@@ -102,6 +103,26 @@ def test_a_contender_that_fails_says_so_and_leaves_the_others_alone(fails: int, 
     assert rows["good"].seconds == [200.0, 200.0]
     best = best_rival(list(rows.values()))
     assert best is rows["good"]
+
+
+def test_starting_is_told_apart_from_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(rounds.time, "perf_counter", lambda: clock[0])
+
+    class Slow(FakeWorker):
+        def setup(self) -> dict[str, Any]:
+            clock[0] += 7
+            return super().setup()
+
+        def run(self, steps: int) -> dict[str, Any]:
+            clock[0] += 2
+            return super().run(steps)
+
+    workers = FakeWorkers()
+    workers.open |= {"a", "b"}
+    found = [entry("a", "ours", 1.0), entry("b", "ours", 2.0)]
+    _, spent = measure(found, lambda spec: Slow(workers, spec), PLAN, tqdm(disable=True))
+    assert spent == (14, 8, 0)  # two processes that start once, and twice two measurements
 
 
 def test_workers_are_closed_when_the_user_stops_it() -> None:

@@ -80,7 +80,7 @@ def test_sides_that_differ_are_not_compared(
 ON_A_CPU = [
     *[setting for setting in against_pytorch.PYTORCH_SETTINGS.values() if "compiled" not in setting],
     *[s for s in against_pytorch.PYTORCH_GPU_SETTINGS.values() if not {"compiled", "cuda_graphs"} & set(s)],
-    ["lesson"],
+    ["tutorial"],
 ]
 
 
@@ -102,7 +102,7 @@ def test_settings_train(spec: dict[str, Any], setting: list[str], monkeypatch: p
     assert contender.device.startswith("cpu, ")
 
 
-def test_the_lessons_pictures_are_the_images(spec: dict[str, Any]) -> None:
+def test_the_tutorials_pictures_are_the_images(spec: dict[str, Any]) -> None:
     images = torch.from_numpy(np.load(spec["images"])).permute(0, 3, 1, 2)
     picture, _ = torch_epochs._Pictures(images)[7]
     torch.testing.assert_close(picture, images[7].float() / 255)
