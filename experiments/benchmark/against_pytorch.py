@@ -25,30 +25,12 @@ from aejax.data import load
 from aejax.training.config import RunConfig, at_least, identity
 from experiments.benchmark.contenders.jax_systems import SYSTEMS, check_systems
 from experiments.benchmark.contenders.limits import Limits
+from experiments.benchmark.contenders.settings import LOWERINGS, PYTORCH_GPU_SETTINGS, PYTORCH_SETTINGS
 from experiments.benchmark.harness import report
 from experiments.benchmark.harness.rounds import Entry, Plan, measure, stopped_in_one_line
 from experiments.benchmark.harness.worker import VARIABLES, Worker, WorkerError
 from experiments.benchmark.reports import against_pytorch as comparison
 from experiments.benchmark.reports.against_pytorch import Result
-
-PYTORCH_SETTINGS: dict[str, list[str]] = {
-    "PyTorch": [],
-    "PyTorch, fused Adam": ["fused"],
-    "PyTorch, channels_last": ["channels_last"],
-    "PyTorch, channels_last, fused Adam": ["channels_last", "fused"],
-    "PyTorch, channels_last, compiled": ["channels_last", "compiled"],
-    "PyTorch, channels_last, compiled, fused Adam": ["channels_last", "compiled", "fused"],
-}
-# Besides, where there is CUDA. tf32 is how JAX multiplies there by default; CUDA graphs are those of torch.compile with
-# mode="reduce-overhead", which hold each phase's loss and its gradient, not the optimiser.
-PYTORCH_GPU_SETTINGS: dict[str, list[str]] = {
-    "PyTorch, channels_last, fused Adam, tf32": ["channels_last", "fused", "tf32"],
-    "PyTorch, channels_last, compiled, fused Adam, tf32": ["channels_last", "compiled", "fused", "tf32"],
-    "PyTorch, channels_last, CUDA graphs, fused Adam, tf32": ["channels_last", "cuda_graphs", "fused", "tf32"],
-    "PyTorch, channels_last, fused Adam, bf16": ["channels_last", "fused", "bf16"],
-    "PyTorch, channels_last, CUDA graphs, fused Adam, bf16": ["channels_last", "cuda_graphs", "fused", "bf16"],
-}
-LOWERINGS = {"aejax, batch-minor lowering": "gemm", "aejax, native lowering": "native"}
 
 
 @dataclass(frozen=True, kw_only=True)

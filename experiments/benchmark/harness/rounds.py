@@ -142,7 +142,8 @@ class _Turns:
             row.warm_up_s, row.device = reply["warm_up_s"], reply["device"]
 
     def run(self, row: Row, steps: int) -> None:
-        if (worker := self.workers.get(row.name)) and (reply := self._ask(row, lambda: worker.run(steps))):
+        worker = self.workers.get(row.name)
+        if worker is not None and (reply := self._ask(row, lambda: worker.run(steps))):
             row.seconds.append(reply["seconds"] * self._plan.steps_per_epoch / steps)
             row.memory_mib = reply["memory_mib"]
 

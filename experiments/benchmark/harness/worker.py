@@ -29,6 +29,7 @@ SIDES = {
     "torch": "experiments.benchmark.contenders.torch_epochs",
     "check": "experiments.benchmark.contenders.equality",
     "limits": "experiments.benchmark.contenders.limits",
+    "card": "experiments.benchmark.contenders.card",
     "jax_feeds": "experiments.benchmark.contenders.jax_feeds",
     "jax_likelihood": "experiments.benchmark.contenders.jax_likelihood",
     "torch_likelihood": "experiments.benchmark.contenders.torch_likelihood",
@@ -93,8 +94,12 @@ class Worker:
         """{"seconds" for the steps; "memory_mib", the largest so far, and "host_mib", that of its processes alone}."""
         return self._ask(steps)
 
-    def close(self) -> None:
+    def kill(self) -> None:
+        """Ends the process at once. Whoever waits for an answer gets a WorkerError."""
         self._process.kill()
+
+    def close(self) -> None:
+        self.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
