@@ -15,7 +15,7 @@ Each result is a line of JSON in <runs>/accelerator/<name>/results.jsonl, with "
 import argparse
 import concurrent.futures
 import importlib.metadata
-import importlib.util
+import itertools
 import json
 import os
 import re
@@ -61,41 +61,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(bench: Bench, todo: Sequence[Stage]) -> list[str]:
-    """Takes the stages in order, those of a group that may overlap together, and returns the names of those left out.
+    """Takes the stages in order, but at once those that follow each other and may overlap.
+
+    Returns:
+      The names of the stages that did not begin.
 
     Raises:
       UserError: where the first stage finds another platform than the one that is asked for.
     """
     left = [stage.name for stage in todo]
+    wanted = bench.options.platform
     for together in batches(todo):
-        with concurrent.futures.ThreadPoolExecutor(len(together)) as pool:
-            for stage, result in zip(together, pool.map(lambda stage: attempt(bench, stage), together), strict=True):
-                if result is None:
-                    continue
-                left.remove(stage.name)
-                keep(bench, result)
-                if stage.name == "device" and result.get("platform", bench.options.platform) != bench.options.platform:
-                    found = result["platform"]
-                    raise UserError(
-                        f"JAX found no {bench.options.platform} here, only a {found}: choose --platform {found}"
-                    )
+        with concurrent.futures.ThreadPoolExecutor(_at_once()) as pool:
+            futures = [pool.submit(attempt, bench, stage) for stage in together]
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    if (result := future.result()) is not None:
+                        left.remove(result["stage"])
+                        keep(bench, result)
+            except KeyboardInterrupt:
+                bench.stop()
+                raise
+        found = bench.results.get("device", {}).get("platform", wanted)
+        if found != wanted:
+            raise UserError(f"JAX found no {wanted} here, only a {found}: choose --platform {found}")
     return left
 
 
 def batches(todo: Sequence[Stage]) -> Iterator[list[Stage]]:
-    """Splits the stages into those that run at once: a few that are not timed, or one that is."""
-    at_once = max(1, (os.cpu_count() or 1) // 4)
-    waiting: list[Stage] = []
-    for stage in todo:
-        if waiting and (not stage.overlaps or len(waiting) == at_once):
-            yield waiting
-            waiting = []
-        if stage.overlaps:
-            waiting.append(stage)
-        else:
-            yield [stage]
-    if waiting:
-        yield waiting
+    """Splits the stages into those that may run at once. One that is timed runs alone."""
+    for overlaps, group in itertools.groupby(todo, lambda stage: stage.overlaps):
+        stages = list(group)
+        yield from [stages] if overlaps else [[stage] for stage in stages]
+
+
+def _at_once() -> int:
+    return max(1, (os.cpu_count() or 1) // 4)
 
 
 def attempt(bench: Bench, stage: Stage) -> dict[str, Any] | None:

@@ -15,7 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark.contenders.settings import LOWERINGS, PYTORCH_GPU_SETTINGS, PYTORCH_SETTINGS
+from experiments.benchmark.contenders.settings import (
+    LOWERINGS,
+    PRECISIONS,
+    PYTORCH_GPU_SETTINGS,
+    PYTORCH_SETTINGS,
+)
 from experiments.benchmark.harness.stages import Bench, Options, Stage
 
 # The names of contenders.jax_systems.SYSTEMS, which only a machine with all requirements can import.
@@ -24,7 +29,11 @@ _DENSE = ("vae", "aae")
 GROUPS = ("prepare", "smoke", "equality", "whole", "speed", "limits", "seeds", "feeds", "settings")
 _FIRST = ("autoencoder", "vae", "aae")  # of the experiments, in the smoke test
 _NO_TRAINING = ("export", "summarize", "aae_tradeoff", "reproduce")
-_FIRST_SETTINGS = ("PyTorch", "PyTorch, channels_last, fused Adam, tf32", "PyTorch, channels_last, fused Adam")
+# The settings of PyTorch that are likely to be its best, by platform.
+_FIRST_SETTINGS = {
+    "gpu": ("PyTorch, channels_last, fused Adam, tf32", "PyTorch, channels_last, CUDA graphs, fused Adam, tf32"),
+    "cpu": ("PyTorch, channels_last, fused Adam",),
+}
 _SEEDS = (None, 4, 16)
 _OURS = "aejax"
 _SMOKE_LIMIT = 150.0  # seconds for each experiment
@@ -36,16 +45,15 @@ def all_stages(options: Options) -> list[Stage]:
     torch = importlib.util.find_spec("torch") is not None
     settings = PYTORCH_SETTINGS | (PYTORCH_GPU_SETTINGS if options.platform == "gpu" else {})
     known: dict[str, Sequence[str]] = {name: setting for name, setting in settings.items() if torch}
-    first = {name: known[name] for name in _FIRST_SETTINGS if name in known}
-    ours: dict[str, Sequence[str]] = {_OURS: (), **dict.fromkeys(LOWERINGS, ())}
+    first = {name: known[name] for name in _FIRST_SETTINGS.get(options.platform, ()) if name in known}
     timed = functools.partial(_speed_stages, systems, options)
     return [
         Stage("device", _device),
         Stage("images", _images),
         *(Stage(f"smoke/{name}", functools.partial(_smoke, name), overlaps=True) for name in experiments()),
-        *(Stage(f"equality/{system}", functools.partial(_equality, system)) for system in systems),
+        *(Stage(f"equality/{system}", functools.partial(_equality, system), overlaps=True) for system in systems),
         *([Stage("whole/autoencoder", _whole)] if "autoencoder" in systems else []),
-        *timed("speed", ours | first),
+        *timed("speed", {_OURS: ()} | first | dict.fromkeys(LOWERINGS, ())),
         *(Stage(f"limits/{system}", functools.partial(_limits, system)) for system in systems),
         *(
             Stage(f"seeds/{system}/{seeds or 1}", functools.partial(_training, system, "resident", seeds))
@@ -100,12 +108,13 @@ def _smoke(name: str, bench: Bench) -> dict[str, Any]:
         process = subprocess.Popen(
             [*words, "--runs", runs], stdout=said, stderr=said, env=variables, start_new_session=True
         )
-        try:
-            status = process.wait(max(0.0, min(bench.left(), _SMOKE_LIMIT)))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise TimeoutError(f"not done in {_SMOKE_LIMIT:.0f} s") from None
+        with bench.ended_by(functools.partial(os.killpg, process.pid, signal.SIGKILL)):
+            try:
+                status = process.wait(_SMOKE_LIMIT)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise TimeoutError(f"not done in {_SMOKE_LIMIT:.0f} s") from None
         files = sum(path.is_file() for path in Path(runs).rglob("*"))
         said.seek(0)
         last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
@@ -119,15 +128,12 @@ def _equality(system: str, bench: Bench) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         common = {"side": "card", "ask": "step", "system": system, "start": f"{scratch}/start.npz"}
-        runs = {"cpu": ("cpu", "highest"), "same": (bench.options.platform, "highest")}
-        runs["default"] = (bench.options.platform, "default")
-        for name, (platform, precision) in runs.items():
-            spec = {**common, "to": f"{scratch}/{name}.npz", "precision": precision}
-            with bench.worker(spec, platform) as worker:
+        for name, platform in (("cpu", "cpu"), ("device", bench.options.platform)):
+            with bench.worker({**common, "to": f"{scratch}/{name}"}, platform) as worker:
                 worker.setup()
-        for name, words in (("same", ""), ("default", ", default precision")):
-            apart = differences(Path(scratch, "cpu.npz"), Path(scratch, f"{name}.npz"))
-            found |= {f"{what} differ by{words}": value for what, value in apart.items()}
+        for precision in PRECISIONS:
+            apart = differences(Path(scratch, "cpu-highest.npz"), Path(scratch, f"device-{precision}.npz"))
+            found |= {f"{what} differ by, {precision} precision": value for what, value in apart.items()}
     return found
 
 

@@ -45,7 +45,7 @@ class Config(RunConfig):
     """
 
     systems: tuple[str, ...] = tuple(SYSTEMS)
-    """what is trained"""
+    """the systems that are trained"""
     rounds: int = at_least(1, 5)
     """measurements of each contender; their median is reported"""
     steps: int | None = at_least(1, None)
@@ -146,10 +146,10 @@ def compare(config: Config, spec: Mapping[str, Any], start: Callable[[Mapping[st
 
 
 def entries(spec: Mapping[str, Any], platform: str, devices: int) -> list[Entry]:
-    """Both sides' contenders for a machine with this JAX platform and number of devices to use by default."""
+    """Lists the contenders of both sides on this JAX platform, where `devices` are used by default."""
     ours, torch = {**spec, "side": "jax"}, {**spec, "side": "torch", "platform": platform}
     settings = PYTORCH_SETTINGS | (PYTORCH_GPU_SETTINGS if platform == "gpu" else {})
-    # Which one is faster on a CPU is known, and there the other takes minutes.
+    # On a CPU the native lowering is known to be the slower one, by minutes.
     lowerings = LOWERINGS if platform == "gpu" and not SYSTEMS[spec["system"]].dense else {}
     one_device = [Entry("aejax, 1 device", "ours", {**ours, "devices": 1})] if devices > 1 else []
     return [

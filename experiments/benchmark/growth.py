@@ -1,9 +1,9 @@
-"""What more and larger images cost: time per epoch and peak memory, with images on the devices and streamed.
+"""Time per epoch and peak memory as images become more and larger, with images on the devices and streamed.
 
 python -m experiments.benchmark.growth                      MNIST, 1, 4, 16 times its images; 28, 64, 128 pixels
 python -m experiments.benchmark.growth --systems vae --multiples 1 4 --sizes 28 --steps 50      a quick look
 
-More images are the dataset's own, again and again; larger ones the same, resized.
+More images are the dataset's own, repeated; larger ones are the same, resized.
 """
 
 import contextlib
@@ -37,18 +37,18 @@ class Config(RunConfig):
     picture go to <runs>/benchmark_growth/<name>/."""
 
     systems: tuple[str, ...] = ("autoencoder", "vae")
-    """what is trained"""
+    """the systems that are trained"""
     multiples: tuple[int, ...] = at_least(1, (1, 4, 16))
-    """of the training images, at the first size"""
+    """how many times the training images, at the first size"""
     sizes: tuple[int, ...] = at_least(1, (28, 64, 128))
-    """of the images in pixels, at the first multiple; a network that does not take one has the next that it takes"""
+    """sizes of the images in pixels, at the first multiple; a network that refuses one gets the next that it takes"""
     feeds: tuple[FeedName, ...] = ("resident", "streaming", "memory")
     """resident: images on the devices; streaming: decoded from the disk by --workers processes; memory: streamed from
     the host's memory, where nothing is to decode"""
     rounds: int = at_least(1, 1)
     """measurements of each case; their median is reported"""
     steps: int | None = at_least(1, None)
-    """steps per measurement, or a few more where the feed moves several at once; None: a whole epoch of the case"""
+    """steps per measurement, rounded up to what the feed moves at once; None: a whole epoch"""
     batch_size: int = at_least(1, 256)
     """images per step, over all devices"""
     name: str = ""
@@ -88,7 +88,7 @@ def main(config: Config) -> None:
 
 
 def sizes_for(system: str, sizes: Sequence[int], channels: int) -> list[int]:
-    """The sizes, or for one that the system's network refuses, the next that it takes."""
+    """Replaces each size that the system's network refuses by the next one that it takes."""
 
     def fits(size: int) -> bool:
         try:
@@ -104,7 +104,7 @@ def sizes_for(system: str, sizes: Sequence[int], channels: int) -> list[int]:
 
 
 def cases_of(system: str, multiples: Sequence[int], sizes: Sequence[int], feeds: Sequence[FeedName]) -> list[Case]:
-    """More images at the first size, then larger ones at the first multiple."""
+    """Lists the cases: more images at the first size, then larger ones at the first multiple."""
     grown = [(multiple, sizes[0]) for multiple in dict.fromkeys(multiples)]
     grown += [(multiples[0], size) for size in sizes[1:]]
     return [Case(system, multiple, size, feed) for multiple, size in grown for feed in feeds]
@@ -113,8 +113,11 @@ def cases_of(system: str, multiples: Sequence[int], sizes: Sequence[int], feeds:
 def measure(
     config: Config, cases: Sequence[Case], count: int, start: Callable[[Mapping[str, Any]], Timed], bar: tqdm
 ) -> list[Measured]:
-    """Times the cases, of `count` images at multiple 1. Each runs alone, so that no other's decoding takes its cores;
-    round after round, so that a drift of the machine's speed meets all alike."""
+    """Times the cases; multiple 1 has `count` images.
+
+    Each runs alone, in a process that ends with its measurement, so that the decoding of no other takes its cores. They
+    take turns, so that a drift of the machine's speed meets all alike.
+    """
     rows = [Measured(case, count * case.multiple) for case in cases]
     for _ in range(config.rounds):
         for row in rows:
@@ -146,7 +149,7 @@ def _measure_once(config: Config, row: Measured, start: Callable[[Mapping[str, A
 
 
 def _examine(config: Config) -> tuple[int, int, bool]:
-    """The number of training images, their channels, and whether the disk holds them to be decoded."""
+    """Finds the number of training images, their channels, and whether they are to be decoded from the disk."""
     images = load(config.dataset, _SPLIT, config.data_dir, config.raw_dir, config.sizes[0], most_bytes=0).images
     if config.batch_size > len(images):
         raise UserError(f"--batch-size {config.batch_size} is more than the {len(images)} training images: lower it")

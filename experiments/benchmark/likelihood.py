@@ -49,15 +49,15 @@ class Config(RunConfig):
     sizes: tuple[Literal["tutorial", "flax"], ...] = ("tutorial", "flax")
     """tutorial: 784-512-2, squared error; flax: 784-500-20, Bernoulli pixels of images split at a half"""
     samples: int = at_least(1, 5000)
-    """latents per image"""
+    """latents drawn for each image"""
     images: int = at_least(1, 1000)
-    """of the test set, from the first, that this project is timed on"""
+    """number of test images, from the first, that this project is timed on"""
     loop_images: int = at_least(1, 50)
-    """of these, that the loops are timed on"""
+    """number of them that the loops are timed on"""
     check_images: int = at_least(2, 20)
-    """of these, whose estimates must agree before anything is timed"""
+    """number of them whose estimates must agree before anything is timed"""
     training_steps: int = at_least(1, 500)
-    """of the model, beforehand"""
+    """steps of training the model, beforehand"""
     rounds: int = at_least(1, 3)
     """measurements of each contender; their median is reported"""
     name: str = ""
@@ -72,7 +72,7 @@ class Agreement(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The rows of a model, and how each contender's estimates agree with the first one's."""
+    """The rows of a model, and how well each contender's estimates agree with the first one's."""
 
     size: str
     images: int

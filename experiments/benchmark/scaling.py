@@ -1,10 +1,10 @@
-"""What data-parallel training would cost on a cluster, on paper: bytes over the wire, and efficiency by assumptions.
+"""The cost of data-parallel training on a cluster, on paper: bytes over the wire, and efficiency under assumptions.
 
 python -m experiments.benchmark.scaling                       all systems of the benchmark, the clusters of SCALING.md
 python -m experiments.benchmark.scaling --batch-size 1024     more images per device and step
 
-Counted: parameters, operations, and the all-reduces that XLA puts into the step. Assumed, and named in the options and
-in CLUSTERS: how fast a device computes and the networks carry. Nothing is measured.
+Parameters, operations and the all-reduces that XLA puts into the step are counted. The speeds of devices and networks
+are assumed, in the options and in CLUSTERS. Nothing is measured.
 """
 
 import functools
@@ -28,7 +28,7 @@ from aejax.training.report import decimal, markdown
 from experiments.benchmark.contenders.jax_systems import SYSTEMS
 
 IMAGE_SHAPE = (28, 28, 1)
-_DEVICES = 8  # that the step is compiled for; the bytes do not depend on it
+_DEVICES = 8  # the step is compiled for this many; the bytes do not depend on it
 _ALL_REDUCE = re.compile(r"= (.*?) all-reduce(?:-start)?\(")
 _ARRAY = re.compile(r"\b[a-z]+(\d+)\[([\d,]*)\]")
 
@@ -37,9 +37,9 @@ class Cluster(NamedTuple):
     """Assumptions on a network.
 
     Attributes:
-      devices: that take part in an all-reduce; of several GPUs in a host, one speaks for all.
-      bandwidth: bytes per second that each of them sends.
-      latency: seconds of one hop of a message.
+      devices: the number that take part in an all-reduce; a host with several GPUs counts once.
+      bandwidth: bytes per second that each device sends.
+      latency: seconds for one hop of a message.
     """
 
     devices: int
@@ -56,14 +56,14 @@ CLUSTERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Print what a step of each system sends, and what share of a device's time would be left for computing."""
+    """Print the bytes that a step of each system sends, and the share of a device's time that is left for computing."""
 
     batch_size: int = at_least(1, 256)
     """images per step and device"""
     flops: float = above(0, 15e12)
     """operations per second that a device is assumed to reach"""
     floor: float = above(0, 2e-4)
-    """seconds that a step is assumed to take at least: its kernels have to be started"""
+    """shortest time of a step in seconds, which starting its kernels is assumed to take"""
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -91,7 +91,7 @@ def main(config: Config) -> None:
 
 
 def counted(method: Method, mesh: Mesh) -> tuple[int, list[int]]:
-    """The method's parameters, and the bytes of each all-reduce in a training step over the mesh."""
+    """Counts the method's parameters, and the bytes of each all-reduce in a training step over the mesh."""
     whole = NamedSharding(mesh, PartitionSpec())
 
     def abstract(tree: Any) -> Any:
@@ -121,7 +121,7 @@ def all_reduces(program: str) -> list[int]:
 
 
 def operations(method: Method, batch_size: int) -> float:
-    """Of one step, as XLA counts them before it fuses any."""
+    """Counts the operations of one step, as XLA does before it fuses any."""
     images = jax.ShapeDtypeStruct((batch_size, *IMAGE_SHAPE), jnp.float32)
     key = jax.eval_shape(rng.root_key, 0)
     cost: Any = jax.jit(method.step).lower(jax.eval_shape(method.init, key, images), images, key).cost_analysis()
@@ -129,7 +129,7 @@ def operations(method: Method, batch_size: int) -> float:
 
 
 def wire_bytes(size: float, devices: int) -> float:
-    """What each device sends to reduce `size` bytes over all of them and to have the sum everywhere.
+    """Bytes that each device sends until the sum of `size` bytes over all devices is on each of them.
 
     2 (n - 1) / n of them, which no algorithm can undercut: Patarasuk and Yuan (2009), "Bandwidth optimal all-reduce
     algorithms for clusters of workstations", theorem 1.
@@ -138,7 +138,7 @@ def wire_bytes(size: float, devices: int) -> float:
 
 
 def seconds(sizes: list[int], network: Cluster) -> float:
-    """Of all-reduces one after the other, along trees: up and down the levels, and each byte at the bandwidth."""
+    """The time of consecutive all-reduces along trees: two hops for each level, and all bytes at the bandwidth."""
     hops = 2 * math.ceil(math.log2(network.devices))
     return sum(hops * network.latency + wire_bytes(size, network.devices) / network.bandwidth for size in sizes)
 

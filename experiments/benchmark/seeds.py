@@ -1,4 +1,4 @@
-"""Many seeds in one program against as many runs one after another: time, memory, and where it stops paying.
+"""Several seeds in one program, against the same runs one after another: time, memory, and where it stops paying.
 
 python -m experiments.benchmark.seeds                       autoencoder and VAE on MNIST, 2, 4 and 8 seeds
 python -m experiments.benchmark.seeds --dataset digits --systems vae --seeds 2 --steps 5      a quick look
@@ -34,9 +34,9 @@ class Config(RunConfig):
     <runs>/benchmark_seeds/<name>/."""
 
     systems: tuple[str, ...] = ("autoencoder", "vae")
-    """what is trained"""
+    """the systems that are trained"""
     seeds: tuple[int, ...] = at_least(2, (2, 4, 8))
-    """at once, besides one"""
+    """numbers of seeds to train at once, in addition to one"""
     rounds: int = at_least(1, 3)
     """measurements of each contender; their median is reported"""
     steps: int | None = at_least(1, None)
@@ -101,13 +101,13 @@ def compare(config: Config, system: str, plan: Plan, start: Callable[[Mapping[st
 
 
 def ratio(result: Result, count: int | None) -> float | None:
-    """Time of so many seeds at once over that of as many runs one after another; None where one was not measured."""
+    """The time of `count` seeds at once over that of `count` runs in turn; None where one was not measured."""
     one, many = result.rows[None], result.rows[count]
     return many.median / (count or 1) / one.median if one.seconds and many.seconds else None
 
 
 def verdict(result: Result) -> str:
-    """A sentence: which number of seeds is the fastest for each, and from which on it costs more than runs in turn."""
+    """Says with which number of seeds each costs least, and from which number on runs in turn are as fast."""
     ratios = {count: found for count in result.rows if count and (found := ratio(result, count)) is not None}
     if not ratios:
         return "No seeds were measured."

@@ -1,4 +1,4 @@
-"""Whether a killed run ends as if it had never been: one run in peace, and the same command killed again and again.
+"""A run that is killed again and again, compared with one that is left alone: both have to end equal to the bit.
 
 python -m experiments.benchmark.soak --kills 30                   an autoencoder on MNIST, killed (-9) at random
 python -m experiments.benchmark.soak --experiment vae --kills 10  another experiment
@@ -29,7 +29,10 @@ from aejax.training.config import RunConfig, at_least
 from aejax.training.report import markdown
 from aejax.training.runs import write_json
 
-_FIGURES = {"vae": ["--nll-samples", "0", "--no-judge-samples"], "aae": ["--parzen-samples", "0"]}  # what takes long
+_FIGURES = {
+    "vae": ["--nll-samples", "0", "--no-judge-samples"],
+    "aae": ["--parzen-samples", "0"],
+}  # evaluation that takes long
 _LAST_STEP = re.compile(r"(\d+)/\d+ \[")  # of the progress bar
 _RESUMED = re.compile(r"(?:resuming|complete), at step (\d+) of")
 
@@ -40,13 +43,13 @@ class Config(RunConfig):
     table and both runs go to <runs>/soak/<name>/, which a newer soak overwrites."""
 
     experiment: Literal["autoencoder", "vae", "aae"] = "autoencoder"
-    """what is trained"""
+    """the experiment that is trained"""
     epochs: int = at_least(1, 80)
-    """passes over the training images, enough of them for the run to outlast all kills"""
+    """passes over the training images; enough of them that the run outlasts all kills"""
     kills: int = at_least(1, 30)
-    """how often; the moments are drawn from --seed"""
+    """number of kills; their moments are drawn from --seed"""
     longest: float = at_least(1, 15.0)
-    """seconds after its start at which a process is killed at the latest; the start-up takes some of them"""
+    """most seconds from the start of a process to its kill, start-up included"""
     name: str = ""
     """the folder; empty: <dataset>-<experiment>"""
 
@@ -55,8 +58,8 @@ class Kill(NamedTuple):
     """One life of the process.
 
     Attributes:
-      seconds: it lived.
-      resumed: the step that training started from, or -1 where it had not begun.
+      seconds: how long it lived.
+      resumed: the step at which training began, or -1 where it had not begun.
       reached: the last step that the progress bar showed, or -1.
     """
 
@@ -123,7 +126,7 @@ def command(config: Config, runs: Path) -> list[str]:
 
 
 def live(words: Sequence[str], seconds: float | None) -> Kill | None:
-    """Runs the command; kills it after so many seconds, or returns None where it ended before.
+    """Runs the command and kills it after `seconds`; returns None where it ended before.
 
     Raises:
       UserError: if it ended with an error.
@@ -152,7 +155,7 @@ def live(words: Sequence[str], seconds: float | None) -> Kill | None:
 
 
 def compare(peace: Path, killed: Path) -> dict[str, str]:
-    """Whether both runs' last state and metrics are the same, to the bit: yes or no."""
+    """Compares the last states and the metrics of both runs to the bit: yes where they are equal, else no."""
     sums = [final_checksum(run) for run in (peace, killed)]
     metrics = [(run / "metrics.jsonl").read_bytes() for run in (peace, killed)]
     return {
@@ -162,7 +165,7 @@ def compare(peace: Path, killed: Path) -> dict[str, str]:
 
 
 def final_checksum(run: Path) -> tuple[int, str]:
-    """The last checkpoint's step, and the SHA-256 of all that it holds."""
+    """The step of the last checkpoint, and the SHA-256 of its contents."""
     checkpoints = Checkpoints(run / "checkpoints")
     step = max(checkpoints.steps())
     found = checkpoints.saved_checksum(step)

@@ -1,4 +1,4 @@
-"""From the command to the first training step, with nothing compiled before and with the programs kept on the disk.
+"""Seconds from the command to the first training step, with an empty cache of compiled programs and with a full one.
 
 python -m experiments.benchmark.start                       autoencoder, VAE and AAE on MNIST, three rounds
 python -m experiments.benchmark.start --dataset digits --experiments vae --rounds 1     a quick look
@@ -47,9 +47,9 @@ class Config(RunConfig):
         "vae",
         "aae",
     )
-    """whose commands"""
+    """the experiments whose commands are timed"""
     rounds: int = at_least(1, 3)
-    """starts of each, cold and warm in turn; their medians are reported"""
+    """starts of each experiment, cold and warm in turn; medians are reported"""
     longest: float = at_least(1, 600.0)
     """seconds after which a start is given up"""
     name: str = ""
@@ -60,9 +60,9 @@ class Start(NamedTuple):
     """Seconds from the start of a process.
 
     Attributes:
-      ready: until the bar stood at 0: all is compiled, and the first step begins.
-      trained: until it moved.
-      steps: it then showed.
+      ready: until the progress bar stood at 0: everything is compiled, and the first step begins.
+      trained: until the bar moved.
+      steps: that the bar then showed.
     """
 
     ready: float
@@ -71,7 +71,7 @@ class Start(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The starts of an experiment, and how many programs the first left on the disk, of how many bytes in all."""
+    """The starts of an experiment, the number of programs that the first one left on the disk, and their bytes."""
 
     experiment: str
     cold: list[Start]

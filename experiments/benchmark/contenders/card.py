@@ -13,6 +13,7 @@ from aejax.data import load
 from aejax.training.devices import make_mesh
 from experiments.benchmark.contenders.jax_systems import SYSTEMS
 from experiments.benchmark.contenders.limits import peaks
+from experiments.benchmark.contenders.settings import PRECISIONS
 
 
 def build(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def device(spec: Mapping[str, Any]) -> dict[str, Any]:
         "memory_mib": (first.memory_stats() or {}).get("bytes_limit", 0) // 2**20,
         "jax": jax.__version__,
     }
-    for precision in ("default", "highest"):
+    for precision in PRECISIONS:
         with jax.default_matmul_precision(precision):
             flops, moved = peaks(mesh)
         found |= {f"peak_flops, {precision} precision": flops, "peak_bytes_per_s": moved}
@@ -54,23 +55,24 @@ def images(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def step(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Takes one training step of spec["system"] and writes all that it leaves, by name, to the .npz file spec["to"].
+    """Takes one training step of spec["system"] in each precision, and writes all that it leaves, by name, to an .npz
+    file whose name begins with spec["to"].
 
     The state before is that of the .npz file spec["start"], which the first process to come makes. So all processes
     take the step from equal values, whatever their platforms' random numbers.
     """
     system, key = SYSTEMS[spec["system"]], rng.root_key(spec["seed"])
     batch = jnp.asarray(np.load(spec["images"])[: spec["batch_size"]], jnp.float32) / 255
-    method = system.method(batch.shape[1:])
-    state = jax.jit(method.init)(key, batch)
-    start = Path(spec["start"])
+    method, start = system.method(batch.shape[1:]), Path(spec["start"])
     if not start.exists():
-        np.savez(start, *map(np.asarray, jax.tree.leaves(state)))
+        np.savez(start, *map(np.asarray, jax.tree.leaves(jax.jit(method.init)(key, batch))))
+    structure = jax.tree.structure(jax.eval_shape(method.init, key, batch))
     with np.load(start) as saved:
-        state = jax.tree.unflatten(jax.tree.structure(state), [jnp.asarray(saved[name]) for name in saved.files])
-    with jax.default_matmul_precision(spec["precision"]):
-        after = jax.jit(method.step)(state, batch, key)
-    leaves, _ = jax.tree_util.tree_flatten_with_path(after)
-    named: dict[str, Any] = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-    np.savez(spec["to"], **named)
+        state = jax.tree.unflatten(structure, [jnp.asarray(saved[name]) for name in saved.files])
+    for precision in PRECISIONS:
+        with jax.default_matmul_precision(precision):
+            after = jax.jit(method.step)(state, batch, key)
+        leaves, _ = jax.tree_util.tree_flatten_with_path(after)
+        named: dict[str, Any] = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        np.savez(f"{spec['to']}-{precision}.npz", **named)
     return {"platform": jax.default_backend()}

@@ -1,4 +1,4 @@
-"""Whether both sides of a benchmark compute the same: equal parameters, equal logits, an equal step."""
+"""The check that both sides of a benchmark compute the same: equal parameters, equal logits, an equal step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A contender that trains on any feed, with one seed or several at once: `fit` without its log and checkpoints."""
+"""A contender that trains on any feed, with one seed or several at once, as `fit` does without log and checkpoints."""
 
 import functools
 from collections.abc import Mapping
@@ -19,11 +19,12 @@ from aejax.training.splits import open_feed
 from experiments.benchmark.contenders.jax_systems import SYSTEMS, device_of
 from experiments.benchmark.harness.worker import Contender
 
-# Images all on the devices; decoded from the disk in worker processes; or moved from the host's memory as they are.
+# resident: all images on the devices; streaming: decoded from the disk in worker processes; memory: moved from the
+# host's memory, where nothing is to decode.
 FeedName = Literal["resident", "streaming", "memory"]
 
 _LAST = 2**31 - 1
-_BLOCKS_AHEAD = 3  # that the streaming feed may have ready or on their way
+_BLOCKS_AHEAD = 3  # the most that the streaming feed prefetches
 
 
 def spec_of(
@@ -36,7 +37,7 @@ def spec_of(
     image_size: int | None,
     seeds: int | None,
 ) -> dict[str, Any]:
-    """What `build` takes, as JSON values; all but the arguments is as the configuration has it."""
+    """The `spec` of `build`, as JSON values: the arguments, and what the configuration says of data and devices."""
     return {
         "side": "jax_feeds",
         "system": system,
@@ -59,9 +60,9 @@ def build(spec: Mapping[str, Any]) -> Contender:
 
     It trains on spec["split"] of spec["dataset"], loaded as an experiment would, by spec["feed"], a FeedName.
 
-    A measurement goes on where the last one ended, and so pays for the shuffling of the epochs that it begins. On a
-    feed that streams it starts with nothing read ahead, and is fair over whole blocks: of more steps than it took it
-    would have waited for the images, of fewer it would have had some for nothing.
+    A measurement goes on where the last one ended, and pays for the shuffling of each epoch that it begins. With a
+    streaming feed, each measurement starts with an empty prefetch queue and covers whole blocks. Otherwise images that
+    were prefetched before the clock started would count as free.
     """
     system, seeds = SYSTEMS[spec["system"]], spec["seeds"]
     feed = _feed(spec, make_mesh(spec["devices"], spec["batch_size"], dense=system.dense))

@@ -49,8 +49,8 @@ def model_of(size: str, image_shape: tuple[int, ...]) -> Model:
 def build(spec: Mapping[str, Any]) -> Contender | dict[str, Any]:
     """The contender spec["form"] of spec["size"] with the params of spec["params"], an .npz file.
 
-    A step is an image of spec["images"]. With spec["check"], instead {"nll": of so many images}; with the form
-    "params", instead trains the params over spec["steps"] steps, and saves them.
+    A step estimates one image of spec["images"]. With spec["check"] it returns {"nll": estimates of that number of
+    images} instead. The form "params" trains the params for spec["steps"] steps and saves them.
     """
     images = np.load(spec["images"])
     model = model_of(spec["size"], images.shape[1:])

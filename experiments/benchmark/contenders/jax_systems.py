@@ -35,9 +35,9 @@ class System(NamedTuple):
     Attributes:
       method: image shape (height, width, channels) -> the method with its optimiser; UserError for other sizes. A
         convolutional one takes the `lowering` of its layers too, as "auto" where it is not given.
-      logits: image shape -> the network's answer without noise, (params, images) -> logits.
-      noise: (key, images) -> what a step with this key draws, for PyTorch to take the same step.
-      dense: as of `make_mesh`.
+      logits: image shape -> the network without noise, (params, images) -> logits.
+      noise: (key, images) -> the random numbers of a step with this key, so that PyTorch can take the same step.
+      dense: the argument of that name of `make_mesh`.
     """
 
     method: Callable[..., Method]
@@ -125,13 +125,13 @@ def check_systems(names: Sequence[str]) -> None:
 
 
 def load_feed(spec: Mapping[str, Any]) -> DeviceFeed:
-    """The feed of spec["images"], an .npy file, "batch_size", "devices" and "system"; raises as `device_feed`."""
+    """Opens the feed of spec["images"], an .npy file, for "batch_size" and "devices"; raises as `device_feed`."""
     mesh = make_mesh(spec["devices"], spec["batch_size"], dense=SYSTEMS[spec["system"]].dense)
     return device_feed(np.load(spec["images"]), spec["batch_size"], mesh)
 
 
 def build(spec: Mapping[str, Any]) -> Contender:
-    """The contender of spec["system"] over spec["devices"] devices, 0 for the default, perhaps in a "lowering"."""
+    """Builds the contender of spec["system"] over "devices" devices, 0 for the default, in "lowering" if given."""
     feed, system = load_feed(spec), SYSTEMS[spec["system"]]
     method = system.method(feed.image_shape, *([spec["lowering"]] if "lowering" in spec else []))
     replicated = NamedSharding(feed.mesh, PartitionSpec())

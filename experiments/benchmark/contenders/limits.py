@@ -1,6 +1,6 @@
-"""What limits a training step: its operations and bytes by XLA's count, beside the best that this machine does of both.
+"""Operations and bytes of a training step by XLA's count, compared with the best that this machine does of both.
 
-The machine's best are a large matrix product and a large copy, timed in the same run and on the same devices.
+The machine's best is found by timing a large matrix product and a large copy on the same devices.
 """
 
 import time
@@ -27,14 +27,14 @@ _NEAR = 0.5  # of a limit, above which it is named as the one
 
 
 class Limits(NamedTuple):
-    """A step's work, and what the machine does per second at its best.
+    """The work of a step, and the best speeds of the machine.
 
     Attributes:
-      flops: operations of a step.
-      matrix_flops: of these, in matrix products and convolutions.
-      bytes: that its compiled operations read and write, as if no cache held any.
-      peak_flops: per second, of a matrix product in the precision that the step has.
-      peak_bytes: per second, read and written by a copy.
+      flops: floating-point operations of a step.
+      matrix_flops: the part of them in matrix products and convolutions.
+      bytes: read and written by the compiled operations of a step, as if there were no cache.
+      peak_flops: operations per second of a large matrix product, in the precision that the step has.
+      peak_bytes: bytes per second that a large copy reads and writes.
     """
 
     flops: float
@@ -62,7 +62,7 @@ def build(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def matrix_flops(program: ClosedJaxpr | Jaxpr) -> float:
-    """Operations of all matrix products and convolutions in a program: a multiplication and an addition each."""
+    """Counts the operations of all matrix products and convolutions in a program: two for each multiply-add."""
     total = 0.0
     for equation in program.eqns:
         if equation.primitive.name == "dot_general":
@@ -80,7 +80,7 @@ def matrix_flops(program: ClosedJaxpr | Jaxpr) -> float:
 
 
 def peaks(mesh: Mesh) -> tuple[float, float]:
-    """Operations per second of a matrix product, and bytes per second of a copy, over all devices of the mesh."""
+    """Measures operations per second of a matrix product and bytes per second of a copy, over all of the mesh."""
     size, floats = _ON_CPU if mesh.devices.flat[0].platform == "cpu" else _ON_ACCELERATORS
     split, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     rows = jax.device_put(np.ones((mesh.size * size, size), np.float32), split)
@@ -91,7 +91,7 @@ def peaks(mesh: Mesh) -> tuple[float, float]:
 
 
 def sentence(limits: Limits, seconds: float) -> str:
-    """What a step that takes so many seconds reaches of each limit, and which one is near."""
+    """Says how near a step of this many seconds comes to each limit."""
     flops, moved = limits.flops / seconds / limits.peak_flops, limits.bytes / seconds / limits.peak_bytes
     share = limits.matrix_flops / limits.flops
     if max(flops, moved) < _NEAR:
@@ -116,12 +116,12 @@ def _product(rows: jax.Array, square: jax.Array) -> jax.Array:
 
 @jax.jit
 def _copy(floats: jax.Array) -> jax.Array:
-    """In place, but for the first of the passes: to map the pages of a new array takes longer than to fill them."""
+    """Copies several times in place, since mapping the pages of a new array would take longer than filling them."""
     return jax.lax.fori_loop(0, _PASSES, lambda _, x: x + 1, floats)
 
 
 def _fastest(run: Callable[[], jax.Array]) -> float:
-    """Seconds, of several tries after one that compiles."""
+    """The shortest time of several tries in seconds, after one that compiles."""
     run().block_until_ready()
     taken = []
     for _ in range(_TRIES):
@@ -132,7 +132,7 @@ def _fastest(run: Callable[[], jax.Array]) -> float:
 
 
 def _cost(analysis: Any, what: str) -> float:
-    """Of XLA's analysis, which some backends give in a list, or without some figures."""
+    """A figure of XLA's analysis, which some backends return in a list or leave incomplete."""
     if isinstance(analysis, list):
         analysis = analysis[0] if analysis else {}
     return float((analysis or {}).get(what, float("nan")))

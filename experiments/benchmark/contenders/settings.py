@@ -18,3 +18,4 @@ PYTORCH_GPU_SETTINGS: dict[str, list[str]] = {
     "PyTorch, channels_last, CUDA graphs, fused Adam, bf16": ["channels_last", "cuda_graphs", "fused", "bf16"],
 }
 LOWERINGS = {"aejax, batch-minor lowering": "gemm", "aejax, native lowering": "native"}
+PRECISIONS = ("highest", "default")  # of JAX's matrix products

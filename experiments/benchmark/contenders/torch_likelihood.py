@@ -15,7 +15,7 @@ from experiments.benchmark.harness.worker import Contender
 
 
 def build(spec: Mapping[str, Any]) -> Contender | dict[str, Any]:
-    """As of `jax_likelihood.build`; the form is the number of samples decoded at once."""
+    """Does what `jax_likelihood.build` does, in PyTorch; the form is the number of samples decoded at once."""
     device = prepare(spec)
     images = torch.from_numpy(np.load(spec["images"])).flatten(1).to(device).float() / 255
     with np.load(spec["params"]) as saved:

@@ -5,7 +5,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -42,6 +42,7 @@ class Bench:
       deadline: of time.monotonic(), at which all processes are killed.
       environment: further variables for all processes.
       results: so far, by stage.
+      running: what ends the processes that run now.
     """
 
     options: Options
@@ -49,9 +50,29 @@ class Bench:
     deadline: float
     environment: Mapping[str, str]
     results: dict[str, dict[str, Any]]
+    running: list[Callable[[], None]] = field(default_factory=list)
 
     def left(self) -> float:
+        """Seconds until the deadline."""
         return self.deadline - time.monotonic()
+
+    def stop(self) -> None:
+        """Ends all processes now, and lets no stage begin."""
+        self.deadline = time.monotonic()
+        for end in list(self.running):
+            end()
+
+    @contextlib.contextmanager
+    def ended_by(self, end: Callable[[], None]) -> Iterator[None]:
+        """Has `end` called at the deadline or at `stop`, if either comes first."""
+        timer = threading.Timer(max(0.0, self.left()), end)
+        self.running.append(end)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self.running.remove(end)
 
     @property
     def images(self) -> str:
@@ -67,13 +88,8 @@ class Bench:
         """A worker on the platform, by default the benchmark's, which is killed at the deadline."""
         common = {"images": self.images, "batch_size": self.options.batch_size, "devices": 1, "seed": 0}
         worker = Worker(common | dict(spec), self.log, self.variables(platform or self.options.platform))
-        timer = threading.Timer(max(0.0, self.left()), worker.kill)
-        timer.start()
-        try:
+        with contextlib.closing(worker), self.ended_by(worker.kill):
             yield worker
-        finally:
-            timer.cancel()
-            worker.close()
 
 
 class Stage(NamedTuple):

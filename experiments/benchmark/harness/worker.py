@@ -1,4 +1,4 @@
-"""A contender of the benchmark in a process of its own, so that thread pools and device counts do not meet.
+"""A contender of the benchmark in a process of its own, so that thread pools and device counts do not interfere.
 
 The process reads JSON lines, first what to build and then numbers of steps, answers each with one, and sleeps between.
 """
@@ -35,7 +35,7 @@ SIDES = {
     "torch_likelihood": "experiments.benchmark.contenders.torch_likelihood",
 }
 
-# Of the environment, for workers that are compared.
+# Environment variables of workers that are compared.
 VARIABLES = {
     "JAX_ENABLE_COMPILATION_CACHE": "false",  # each compiles anew
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # they share a GPU's memory
@@ -43,14 +43,14 @@ VARIABLES = {
 
 
 class Contender(NamedTuple):
-    """What a worker times.
+    """The thing that a worker times.
 
     Attributes:
       block: takes this many steps from the start of an epoch, shuffling and gathering included, and waits for them.
       device: where it computes, for the table.
       device_memory: the accelerator's peak so far, in bytes; None on a CPU.
-      prepare: what comes before each measurement and is not timed.
-      unit: measurements over multiples of so many steps are the fairest.
+      prepare: done before each measurement, untimed.
+      unit: a measurement is fair if its number of steps is a multiple of this one.
     """
 
     block: Callable[[int], None]
@@ -86,12 +86,13 @@ class Worker:
         )
 
     def setup(self) -> dict[str, Any]:
-        """Builds, and answers {"build_s", "first_step_s" with its compilation, "warm_up_s", "device", "unit"}, or what
-        a check found."""
+        """Builds the contender, and returns {"build_s", "first_step_s" with its compilation, "warm_up_s", "device",
+        "unit"}; or returns what a check found."""
         return self._ask(self._spec)
 
     def run(self, steps: int) -> dict[str, Any]:
-        """{"seconds" for the steps; "memory_mib", the largest so far, and "host_mib", that of its processes alone}."""
+        """Takes the steps. Returns their "seconds", the peak "memory_mib" so far, and "host_mib", that of the host's
+        processes."""
         return self._ask(steps)
 
     def kill(self) -> None:
@@ -161,7 +162,7 @@ def _seconds(contender: Contender, steps: int) -> float:
 
 
 def _peak_memory(contender: Contender) -> int:
-    """In bytes: the accelerator's, or else that of the contender's processes so far."""
+    """The peak of the accelerator's memory in bytes, or on a CPU that of the contender's processes."""
     return _host_memory() if contender.device_memory is None else contender.device_memory()
 
 

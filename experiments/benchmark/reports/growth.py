@@ -12,14 +12,14 @@ from aejax.training.report import decimal, markdown
 from experiments.benchmark.contenders.jax_feeds import FeedName
 from experiments.benchmark.harness import report
 
-# Of the added images' own size: what a feed's memory may grow by and still be called flat. Each process that decodes
+# Memory is called flat if it grows by less than this share of the size of the added images. Each process that decodes
 # holds the epoch's order, 4 bytes per image, while it draws it.
 _FLAT = 0.1
 _COLOURS = dict(zip(("resident", "streaming", "memory"), COLOURS, strict=False))
 
 
 class Case(NamedTuple):
-    """What is timed: so many times the training images, resized to `size` pixels square, on one of the feeds."""
+    """A data set that is timed: `multiple` times the training images, resized to `size` pixels square, on a feed."""
 
     system: str
     multiple: int
@@ -32,14 +32,14 @@ class Case(NamedTuple):
 
 @dataclass
 class Measured:
-    """What was measured of a case.
+    """The measurements of a case.
 
     Attributes:
-      case: which.
-      images: in an epoch.
-      seconds: per epoch, one per round.
-      memory_mib: the largest peak of the accelerator, or on a CPU of its processes.
-      host_mib: the largest peak of its processes, those that decode included.
+      case: the case.
+      images: their number in an epoch.
+      seconds: per epoch, one value per round.
+      memory_mib: the largest peak of the accelerator's memory, or on a CPU of the processes'.
+      host_mib: the largest peak of the processes' memory, decoding ones included.
       device: what it computed on.
       note: why there are no figures.
     """
@@ -58,17 +58,17 @@ class Measured:
 
     @property
     def pixels(self) -> int:
-        """In an epoch, of one channel."""
+        """The number of pixels in an epoch, for one channel."""
         return self.images * self.case.size**2
 
 
 def growth(row: Measured, first: Measured) -> tuple[float, float]:
-    """How many times the pixels of `first`, and how many times its time."""
+    """The ratios to `first` of the pixels and of the time."""
     return row.pixels / first.pixels, row.median / first.median
 
 
 def busy(row: Measured, rows: Sequence[Measured]) -> float | None:
-    """The share of an epoch that the devices compute: the resident feed's time over this row's, for the same case."""
+    """The share of an epoch in which the devices compute: the resident feed's time over this row's, all else equal."""
     same = (r for r in rows if r.seconds and r.case == row.case._replace(feed="resident"))
     resident = next(same, None)
     return None if resident is None or not row.seconds else resident.median / row.median
@@ -95,7 +95,7 @@ def table(rows: Sequence[Measured]) -> str:
 
 
 def memory_lines(rows: Sequence[Measured], channels: int = 1) -> list[str]:
-    """For each feed a sentence: what the most images take more than the fewest, beside their own size in bytes."""
+    """A sentence for each feed: how much more memory the most images take than the fewest, and their own size."""
     lines = []
     for feed in dict.fromkeys(row.case.feed for row in rows):
         grown = [row for row in rows if row.case.feed == feed and row.seconds and row.case.size == rows[0].case.size]

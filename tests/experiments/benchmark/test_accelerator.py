@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -101,12 +102,24 @@ def test_another_platform_than_asked_for_ends_it(bench: Bench) -> None:
         accelerator.run(bench, [Stage("device", lambda bench: {"platform": "tpu"})])
 
 
-def test_stages_that_are_timed_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    todo = [Stage(name, lambda bench: {}, overlaps=name.startswith("smoke")) for name in ("a", *"bcd")]
-    todo[1:1] = [Stage(f"smoke/{i}", lambda bench: {}, overlaps=True) for i in range(3)]
-    sizes = [[stage.name for stage in together] for together in accelerator.batches(todo)]
-    assert sizes == [["a"], ["smoke/0", "smoke/1"], ["smoke/2"], ["b"], ["c"], ["d"]]
+def test_stages_that_are_timed_run_alone() -> None:
+    todo = [Stage(name, lambda bench: {}, overlaps=name in "bcef") for name in "abcdefg"]
+    together = [[stage.name for stage in stages] for stages in accelerator.batches(todo)]
+    assert together == [["a"], ["b", "c"], ["d"], ["e", "f"], ["g"]]
+
+
+def test_a_stop_ends_the_processes_and_keeps_what_is_done(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(bench: Bench) -> dict[str, Any]:
+        with bench.worker({"side": "card", "ask": "device"}) as worker:
+            threading.Timer(0.2, bench.stop).start()  # as Ctrl-C does
+            return worker.setup()
+
+    todo = [Stage("done", lambda bench: {}), Stage("stopped", stopped), Stage("late", lambda bench: {})]
+    began = time.monotonic()
+    assert accelerator.run(bench, todo) == ["late"]
+    assert time.monotonic() - began < 5
+    assert [line["stage"] for line in lines(bench) if "failed" not in line] == ["done"]
+    assert bench.running == []
 
 
 def test_what_is_missing_can_be_carried(tmp_path: Path) -> None:
@@ -136,13 +149,12 @@ def test_requirements_that_no_distribution_meets_are_named(monkeypatch: pytest.M
 def test_two_processes_take_the_same_step_and_a_difference_is_seen(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8, 1))
     spec = {"ask": "step", "system": "vae", "images": f"{tmp_path}/images.npy", "batch_size": 4, "seed": 0}
-    spec |= {"start": f"{tmp_path}/start.npz", "precision": "highest"}
     for name in ("one", "other"):
-        assert card.build({**spec, "to": f"{tmp_path}/{name}.npz"}) == {"platform": "cpu"}
-    same = stages.differences(tmp_path / "one.npz", tmp_path / "other.npz")
+        assert card.build({**spec, "start": f"{tmp_path}/start.npz", "to": f"{tmp_path}/{name}"}) == {"platform": "cpu"}
+    same = stages.differences(tmp_path / "one-highest.npz", tmp_path / "other-default.npz")
     assert same == {"losses": 0, "gradients": 0, "parameters": 0}
 
-    with np.load(tmp_path / "one.npz") as saved:
+    with np.load(tmp_path / "one-highest.npz") as saved:
         arrays = dict(saved)
     groups = {"[1]": "losses", "[0].params": "parameters", "[0].opt_state": "gradients"}
     for beginning, what in groups.items():
@@ -151,7 +163,7 @@ def test_two_processes_take_the_same_step_and_a_difference_is_seen(tmp_path: Pat
         )
         changed = {**arrays, name: arrays[name] + 0.25 * np.abs(arrays[name]).max()}
         np.savez(tmp_path / "changed.npz", **changed)
-        found = stages.differences(tmp_path / "one.npz", tmp_path / "changed.npz")
+        found = stages.differences(tmp_path / "one-highest.npz", tmp_path / "changed.npz")
         assert found.pop(what) == pytest.approx(0.25, rel=1e-3)
         assert set(found.values()) == {0}
 
