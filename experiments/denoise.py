@@ -148,7 +148,7 @@ def train(config: Config, data: Splits) -> Trained:
 
 
 def out_of_distribution(config: Config, other: str) -> None:
-    """Trains two runs, and fills one more folder with the table of PSNR and SSIM (trained on, tested on) and its figure."""
+    """Trains two runs, and fills one more folder with the table of PSNR and SSIM (trained on, tested on)."""
     if other == config.dataset:
         raise UserError(f"--ood {other} is the --dataset itself: choose another")
     configs = {name: dataclasses.replace(config, dataset=name, ood=None) for name in (config.dataset, other)}
@@ -184,7 +184,7 @@ def cross_rows(denoisers: Mapping[str, Trained], data: Mapping[str, Splits]) -> 
 
 
 def cross_table(denoisers: Mapping[str, Trained], images: Mapping[str, np.ndarray]) -> Table:
-    """Averages PSNR and SSIM by what a denoiser was trained on (rows) and tested on (columns), above those of the input."""
+    """Averages PSNR and SSIM by what a denoiser was trained on (rows) and tested on (columns), and the input's."""
     inputs = {name: next(iter(denoisers.values())).degrade(images[name]) for name in images}
     restored = {"noisy input": inputs} | {
         f"trained on {source}": {name: denoiser.restore(images[name]) for name in images}

@@ -24,6 +24,8 @@ def test_the_examples_of_a_loss_of_ones_own_run(tmp_path: Path, name: str, said:
 
 
 def test_every_experiment_that_the_readme_names_is_there() -> None:
-    experiments = {path.stem for path in (Path(__file__).parent.parent / "experiments").glob("*.py")}
-    named = set(re.findall(r"python -m experiments\.(\w+)", README))
+    folder = Path(__file__).parent.parent / "experiments"
+    modules = {".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("*.py")}
+    experiments = {module.removesuffix(".__main__") for module in modules}
+    named = set(re.findall(r"python -m experiments\.(\w+(?:\.\w+)*)", README))
     assert {"autoencoder", "benchmark"} <= named <= experiments

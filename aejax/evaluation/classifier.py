@@ -84,8 +84,8 @@ def needs(image_shape: tuple[int, ...], train_labels: np.ndarray | None, test_la
     It needs images (height, width, channels) of 8x8 or more, two classes with labels (n,), and one labelled test image.
     """
     h, w = image_shape[:2]
-    if min(h, w) < _SMALLEST:
-        return f"the classifier needs images of at least {_SMALLEST}x{_SMALLEST} pixels, not {h}x{w}"
+    if min(h, w) < SMALLEST:
+        return f"the classifier needs images of at least {SMALLEST}x{SMALLEST} pixels, not {h}x{w}"
     return label_counts.needs("the classifier needs", train_labels, test_labels, train=2, test=1)
 
 

@@ -1,8 +1,8 @@
 """Methods: how a model is learnt, as three pure functions over a pytree state.
 
-`one_optimizer` makes a method of a loss per example and an optax optimiser, `several_optimizers` of several phases, each
-with its own loss, parameters and optimiser. `with_ema` wraps any method. A method may also supply its own three
-functions; the training loop makes no difference between them.
+`one_optimizer` makes a method of a loss per example and an optax optimiser. `several_optimizers` makes one of several
+phases, each with its own loss, parameters and optimiser. `with_ema` wraps any method. A method may also supply its own
+three functions; the training loop makes no difference between them.
 """
 
 from collections.abc import Callable, Sequence

@@ -222,24 +222,24 @@ CASES = [
     ("aae_semi_supervised", "--dataset digits --labels 7", "--labels 7 is not a multiple of the 10 classes: choose"),
     ("aae_semi_supervised", "--dataset digits --labels 5000", "--labels 5000 asks for 500 .* lower it"),
     ("aae_semi_supervised", "--dataset FILES/unlabelled.npz", "unlabelled.npz has no labels .* choose another"),
-    ("benchmark", "--rounds 0", "--rounds must be at least 1"),
-    ("benchmark", "--steps some", "--steps.*'some'"),
-    ("benchmark", "--screening-steps -5", "--screening-steps must be at least 1"),
-    ("benchmark", "--clip-norm 1", "--clip-norm has no meaning here"),
-    ("soak", "--kills 0", "--kills must be at least 1"),
-    ("soak", "--longest 0.5", "--longest must be at least 1"),
-    ("soak", "--experiment denoise", "denoise.*--experiment"),
-    ("soak", "--runs FILES/a_file", "cannot be written .* another folder with --runs"),
-    ("benchmark_growth", "--multiples 4 0", "--multiples must be at least 1, not 0"),
-    ("benchmark_growth", "--dataset digits --systems autoencoder --sizes 3", "--sizes 3: autoencoder takes no images"),
-    ("benchmark_growth", "--feeds disk", "disk.*--feeds"),
-    ("benchmark_growth", "--clip-norm 1", "--clip-norm has no meaning here"),
-    ("benchmark_nll", "--samples 0", "--samples must be at least 1"),
-    ("benchmark_nll", "--sizes large", "large.*--sizes"),
-    ("benchmark_seeds", "--seeds 1", "--seeds must be at least 2, not 1"),
-    ("benchmark_seeds", "--dataset digits --systems toaster", "--systems toaster: choose from autoencoder"),
-    ("benchmark_start", "--rounds 0", "--rounds must be at least 1"),
-    ("benchmark_start", "--experiments toaster", "toaster.*--experiments"),
+    ("benchmark.__main__", "--rounds 0", "--rounds must be at least 1"),
+    ("benchmark.__main__", "--steps some", "--steps.*'some'"),
+    ("benchmark.__main__", "--screening-steps -5", "--screening-steps must be at least 1"),
+    ("benchmark.__main__", "--clip-norm 1", "--clip-norm has no meaning here"),
+    ("benchmark.soak", "--kills 0", "--kills must be at least 1"),
+    ("benchmark.soak", "--longest 0.5", "--longest must be at least 1"),
+    ("benchmark.soak", "--experiment denoise", "denoise.*--experiment"),
+    ("benchmark.soak", "--runs FILES/a_file", "cannot be written .* another folder with --runs"),
+    ("benchmark.growth", "--multiples 4 0", "--multiples must be at least 1, not 0"),
+    ("benchmark.growth", "--dataset digits --systems autoencoder --sizes 3", "--sizes 3: autoencoder takes no images"),
+    ("benchmark.growth", "--feeds disk", "disk.*--feeds"),
+    ("benchmark.growth", "--clip-norm 1", "--clip-norm has no meaning here"),
+    ("benchmark.likelihood", "--samples 0", "--samples must be at least 1"),
+    ("benchmark.likelihood", "--sizes large", "large.*--sizes"),
+    ("benchmark.seeds", "--seeds 1", "--seeds must be at least 2, not 1"),
+    ("benchmark.seeds", "--dataset digits --systems toaster", "--systems toaster: choose from autoencoder"),
+    ("benchmark.start", "--rounds 0", "--rounds must be at least 1"),
+    ("benchmark.start", "--experiments toaster", "toaster.*--experiments"),
     ("aae", "--adversarial-b1 1", "--adversarial-b1 must be below 1"),
     ("aae", "--hidden 10 0", "--hidden must be at least 1, not 0"),
     ("aae", "--conv --hidden 10", "--hidden is about dense layers"),
@@ -251,7 +251,7 @@ CASES = [
     ("aae_tradeoff", "", "one or more runs"),
     ("export", "FILES/missing", "missing holds no run"),
     ("export", "FILES/no_summary", "lies in no folder of an experiment's name|holds no"),
-    ("scaling", "--batch-size 0", "--batch-size must be at least 1"),
+    ("benchmark.scaling", "--batch-size 0", "--batch-size must be at least 1"),
     ("summarize", "FILES/no_summary FILES/missing", "no_summary holds no finished run"),
     ("summarize", "FILES/finished FILES/cut", "summary.json cannot be read"),
     ("summarize", "FILES/finished FILES/finished", "two or more runs with different seeds are needed"),
@@ -272,7 +272,7 @@ def test_wrong_input_is_refused_in_one_line(
 ) -> None:
     module = importlib.import_module(f"experiments.{experiment}")
     arguments = options.replace("FILES", str(files)).split()
-    if experiment not in ("summarize", "aae_tradeoff", "export", "scaling") and "--runs" not in arguments:
+    if experiment not in ("summarize", "aae_tradeoff", "export", "benchmark.scaling") and "--runs" not in arguments:
         arguments += ["--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
     monkeypatch.chdir(tmp_path)
@@ -291,5 +291,6 @@ def test_wrong_input_is_refused_in_one_line(
 
 
 def test_every_experiment_is_in_the_table() -> None:
-    scripts = {path.stem for path in Path(experiments.__path__[0]).glob("*.py") if "cli.run(main" in path.read_text()}
-    assert {experiment for experiment, *_ in CASES} == scripts
+    folder = Path(experiments.__path__[0])
+    scripts = [path.relative_to(folder) for path in folder.rglob("*.py") if "cli.run(main" in path.read_text()]
+    assert {experiment for experiment, *_ in CASES} == {".".join(path.with_suffix("").parts) for path in scripts}

@@ -11,10 +11,9 @@ import pytest
 from aejax import corruptions, divergences, pixels, priors
 from aejax.methods import adversarial, games, objectives, reconstruction, semi_supervised, variational
 from aejax.methods.method import Method
+from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.nn.discriminator import Discriminator
-from aejax.nn.heads import Autoencoder, GaussianEncoder, LatentEncoder, UniversalEncoder
-from aejax.nn.mlp import MLP, DenseDecoder
-from experiments.benchmark_jax import SYSTEMS
+from experiments.benchmark.contenders.jax_systems import SYSTEMS
 
 SHAPE = (4, 4, 1)
 ADAM = optax.adam(1e-3)

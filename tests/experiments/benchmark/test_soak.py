@@ -1,0 +1,44 @@
+"""Killing and comparing, and one real run that is killed and ends as one that never was."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from aejax.errors import UserError
+from experiments.benchmark import soak
+from experiments.benchmark.soak import Config, live
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_a_life_says_where_it_started_and_how_far_it_came() -> None:
+    talk = "import time; print('x: resuming, at step 20 of 90\\n 30%| | 25/90 [00:01', flush=True); time.sleep(60)"
+    life = live(python(talk), 3.0)
+    assert life is not None
+    assert (life.resumed, life.reached) == (20, 25)
+    assert 3 <= life.seconds < 10
+
+
+def test_a_life_that_ends_by_itself_was_not_killed() -> None:
+    assert live(python("pass"), 60.0) is None
+    with pytest.raises(UserError, match="ended with status 3: no luck"):
+        live(python("import sys; print('no luck'); sys.exit(3)"), 60.0)
+
+
+def test_a_run_that_is_killed_ends_as_one_left_alone(tmp_path: Path) -> None:
+    config = Config(dataset="digits", image_size=12, epochs=40, kills=1, longest=7.0, devices=1, runs=tmp_path, seed=1)
+    soak.main(config)
+    folder = tmp_path / "soak" / "digits-autoencoder"
+    rows = json.loads((folder / "kills.json").read_text())["rows"]
+    assert rows["kills"] == "1"
+    assert rows["parameters, optimiser state and metric sums equal"] == "yes"
+    assert rows["metrics.jsonl equal, no gap and no line twice"] == "yes"
+    # The comparison notices a difference.
+    runs = [folder / which / "autoencoder" / "run" for which in ("in_peace", "killed")]
+    with (runs[1] / "metrics.jsonl").open("a") as file:
+        file.write("again\\n")
+    assert "no" in soak.compare(*runs).values()
