@@ -81,7 +81,8 @@ def main(config: Config) -> None:
     with open_run(config, "latent_space", data=data) as run:
         codes = {name: one.encode(data.test.images) for name, (one, _) in outcomes.items()}
         run.figure("plane", plots.scatter(codes, data.test.labels))
-        kept, table = {}, {}
+        kept: dict[str, list[float]] = {}
+        table: Table = {}
         for name, (one, rows) in outcomes.items():
             latents = codes[name]
             title = f"{name}: decoded at quantiles of its {'prior' if one.has_prior else 'latents'}"

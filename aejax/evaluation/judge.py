@@ -4,6 +4,7 @@ Several models of one configuration that differ in their seed give means and sta
 computed of a dataset, such as an accuracy without labels, is left out, and `reasons` says why before training starts.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -90,7 +91,7 @@ def judge(
       "training images" (their floor), and `CODES` next to `FLOOR`, each where the model has it.
     """
     settings = settings or Settings()
-    stages = {
+    stages: dict[str, Callable[[], Table]] = {
         "reconstructions": lambda: _reconstructions(trained, train, test, settings),
         "likelihood": lambda: _likelihood(trained, test, settings),
         "representation": lambda: _representation(trained, train, test),
@@ -167,11 +168,11 @@ def _shown(stages: Mapping[str, Callable[[], Table]]) -> Iterator[Callable[[], T
 
 def _reconstructions(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
     """Rows of the reconstructions' quality, next to PCA's with as many components as the model has latents."""
-    rows = {"test": over_seeds([quality(one.reconstruct(test.images), test.images) for one in trained])}
+    rows: Table = {"test": over_seeds([quality(one.reconstruct(test.images), test.images) for one in trained])}
     components = trained[0].latents
-    if settings.pca and 0 < components < min(len(train.images), np.prod(test.images.shape[1:])):
+    if settings.pca and 0 < components < min(len(train.images), math.prod(test.images.shape[1:])):
         linear = pca.fit(train.images, components)
-        rows[f"test: PCA, {components} components"] = quality(linear.reconstruct(test.images), test.images)
+        rows[f"test: PCA, {components} components"] = dict(quality(linear.reconstruct(test.images), test.images))
     return rows
 
 
@@ -260,7 +261,7 @@ def _samples(trained: Sequence[Trained], train: Labelled, test: Labelled, settin
         return {"frechet": distance, **sample_quality.class_balance(reader.logits(pictures))}
 
     return {
-        "training images": figures(as_float(train.images[:count])),
+        "training images": dict(figures(as_float(train.images[:count]))),
         "samples": over_seeds([figures(one.generate(count)) for one in trained]),
     }
 

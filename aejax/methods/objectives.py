@@ -6,10 +6,10 @@ while training reads `terms.step`.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 from aejax import losses
@@ -19,7 +19,7 @@ from aejax.models.latent_variable import Terms
 Objective = Callable[[Terms], Array]
 
 
-Weight = float | optax.Schedule
+Weight = float | Callable[[Array], Any]
 """A number, or a function of the number of updates so far."""
 
 
@@ -102,13 +102,15 @@ def beta_tc(beta: float, dataset_size: int, kl_weight: Weight = 1.0) -> Objectiv
 
     Chen et al. (2018, arXiv:1802.04942), equation 4. KL = index-code mutual information + total correlation +
     dimension-wise KL, estimated with the first latent of each image by minibatch-weighted sampling (appendix C.1). With
-    beta = 1 the three sum to log q(z | x) - log p(z). The posterior has to be a diagonal Gaussian.
+    beta = 1 the three sum to log q(z | x) - log p(z). TypeError for a posterior that is no diagonal Gaussian.
     """
 
     def objective(terms: Terms) -> Array:
-        z = terms.latents[:, 0]
+        z, mean, log_variance = terms.latents[:, 0], terms.mean, terms.log_variance
+        if mean is None or log_variance is None:
+            raise TypeError("beta_tc needs a posterior that is a diagonal Gaussian")
         # (image i's latent, under image j's posterior, dimension)
-        pairs = jax.vmap(jax.vmap(_log_density, (None, 0, 0)), (0, None, None))(z, terms.mean, terms.log_variance)
+        pairs = jax.vmap(jax.vmap(_log_density, (None, 0, 0)), (0, None, None))(z, mean, log_variance)
         scale = math.log(len(z) * dataset_size)
         log_qz = jax.nn.logsumexp(pairs.sum(axis=2), axis=1) - scale
         log_product = (jax.nn.logsumexp(pairs, axis=1) - scale).sum(axis=1)

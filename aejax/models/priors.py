@@ -177,8 +177,9 @@ class ClassAndStylePrior(Prior):
 
 def by_name(name: str, latents: int) -> Prior:
     """Returns the prior that an option names: "normal", or in the plane "mixture" or "swiss_roll"."""
-    return {
-        "normal": lambda: StandardNormal(latents=latents),
-        "mixture": MixtureOnRing,
-        "swiss_roll": SwissRoll,
-    }[name]()
+    known: dict[str, Prior] = {
+        "normal": StandardNormal(latents=latents),
+        "mixture": MixtureOnRing(),
+        "swiss_roll": SwissRoll(),
+    }
+    return known[name]

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder, UniversalEncoder
 
 from aejax import corruptions, divergences, pixels, priors
 from aejax.methods import adversarial, games, objectives, reconstruction, semi_supervised, variational
 from aejax.methods.method import Method
-from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.nn.discriminator import Discriminator
 from experiments.benchmark.contenders.jax_systems import SYSTEMS
 

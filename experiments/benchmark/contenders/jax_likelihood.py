@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
+from aejax.pixels import BERNOULLI, SQUARED_ERROR_OF_SIGMOID, Pixels
+from aejax.training.batches import over_images
 from flax import traverse_util
 from jax import Array
 
@@ -16,9 +19,6 @@ from aejax.data.feeds import as_float, device_feed
 from aejax.evaluation.likelihood import importance_sampled_nll
 from aejax.methods.method import TrainState
 from aejax.methods.variational import Model, sample_terms, vae
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
-from aejax.pixels import BERNOULLI, SQUARED_ERROR_OF_SIGMOID, Pixels
-from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh
 from aejax.training.loop import compile_steps, start
 from experiments.benchmark.contenders.jax_systems import device_of
