@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from aejax.data import arrays, digits, preparation, records, splits
+from aejax.data import digits, npz, split_syntax, tfds_preparation, tfds_records
 from aejax.data.cache import Arrays, cached
 from aejax.data.resizing import resize
 from aejax.errors import UserError
@@ -23,7 +23,7 @@ class Dataset:
     Attributes:
       name: as given to `load`.
       split: as given to `load`.
-      images: uint8 (n, height, width, channels), C-contiguous; or `records.StoredImages`, which are indexed alike.
+      images: uint8 (n, height, width, channels), C-contiguous; or `tfds_records.StoredImages`, which are indexed alike.
       labels: int32 (n,), or None for a dataset without labels.
     """
 
@@ -47,7 +47,7 @@ class Dataset:
 class _Source:
     shard_lengths: Mapping[str, Sequence[int]]
     read: Callable[[str], Arrays]
-    prepared: records.Prepared | None = None
+    prepared: tfds_records.Prepared | None = None
 
 
 def load(
@@ -63,7 +63,7 @@ def load(
     Args:
       name: "mnist", "fashion_mnist", "cifar10"; "digits" (scikit-learn's, with no download); the name of any image
         dataset that is prepared in the data_dir, such as "kmnist" or "emnist/letters"; or the path of an .npz file
-        (see `arrays.load_npz`).
+        (see `npz.load_npz`).
       split: tfds split syntax, such as "train", "train[90%:]", "train[:1000]" or "train[10%:20%]+test".
       data_dir: the tfds data_dir; $TFDS_DATA_DIR if None, else ~/tensorflow_datasets.
       raw_dir: a folder with the dataset's official raw files, used where the dataset must be prepared.
@@ -82,7 +82,7 @@ def load(
     if image_size is not None and image_size < 1:
         raise UserError(f"the image size must be at least 1 pixel, not {image_size}")
     source = _source(name, data_dir, raw_dir, image_size)
-    ranges = splits.resolve(split, source.shard_lengths)
+    ranges = split_syntax.resolve(split, source.shard_lengths)
     if source.prepared and most_bytes is not None and _bytes(source, ranges, image_size) > most_bytes:
         return _on_disk(name, split, source.prepared, ranges, image_size)
     wholes = {part: source.read(part) for part in {r.name for r in ranges}}
@@ -94,31 +94,31 @@ def load(
 
 def available() -> list[str]:
     """The names that `load` can make available by itself, for error messages; .npz paths come on top."""
-    return sorted([*preparation.supported(), "digits"])
+    return sorted([*tfds_preparation.supported(), "digits"])
 
 
 def _source(name: str, data_dir: str | Path | None, raw_dir: str | Path | None, image_size: int | None) -> _Source:
     if name.endswith(".npz"):
-        parts = arrays.load_npz(Path(name).expanduser())
+        parts = npz.load_npz(Path(name).expanduser())
         lengths = {part: [len(images)] for part, (images, _) in parts.items()}
         return _Source(lengths, lambda part: _resized(parts[part], image_size))
     if name == "digits":
         return _Source(digits.SHARD_LENGTHS, lambda part: digits.load_digits(part, image_size))
 
     root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().resolve()
-    prepared = records.find(name, root) if re.fullmatch(r"\w+(/[\w.-]+)?", name) else None
+    prepared = tfds_records.find(name, root) if re.fullmatch(r"\w+(/[\w.-]+)?", name) else None
     if prepared is None:
-        if name not in preparation.supported():
-            there = ", ".join(records.names(root)) or "none"
+        if name not in tfds_preparation.supported():
+            there = ", ".join(tfds_records.names(root)) or "none"
             raise UserError(
                 f"unknown dataset {name!r}: choose {', '.join(available())}, a path ending in .npz, or a dataset "
                 f"prepared in {root} ({there})"
             )
-        prepared = preparation.prepare(name, root, None if raw_dir is None else Path(raw_dir).expanduser())
+        prepared = tfds_preparation.prepare(name, root, None if raw_dir is None else Path(raw_dir).expanduser())
     return _Source(prepared.shard_lengths, lambda part: _read_prepared(prepared, part, image_size), prepared)
 
 
-def _bytes(source: _Source, ranges: Sequence[splits.Range], image_size: int | None) -> float:
+def _bytes(source: _Source, ranges: Sequence[split_syntax.Range], image_size: int | None) -> float:
     """What the images of the whole splits that the ranges are of would take; 0.5 where their sizes differ."""
     assert source.prepared
     shape = source.prepared.image_shape(image_size)
@@ -127,31 +127,31 @@ def _bytes(source: _Source, ranges: Sequence[splits.Range], image_size: int | No
 
 
 def _on_disk(
-    name: str, split: str, prepared: records.Prepared, ranges: Sequence[splits.Range], image_size: int | None
+    name: str, split: str, prepared: tfds_records.Prepared, ranges: Sequence[split_syntax.Range], image_size: int | None
 ) -> Dataset:
-    images = records.StoredImages(prepared, ranges, image_size)
+    images = tfds_records.StoredImages(prepared, ranges, image_size)
     wholes = {part: _stored_labels(prepared, part) for part in {r.name for r in ranges}}
     parts = [labels[r.start : r.stop] for r in ranges if (labels := wholes[r.name]) is not None]
     return Dataset(name, split, cast(np.ndarray, images), _join(parts) if len(parts) == len(ranges) else None)
 
 
-def _stored_labels(prepared: records.Prepared, split: str) -> np.ndarray | None:
+def _stored_labels(prepared: tfds_records.Prepared, split: str) -> np.ndarray | None:
     key = {
         "name": f"{prepared.name}-{split}-labels",
         "folder": str(prepared.folder),
         "files": prepared.fingerprint(),
     }
-    return cached(key, lambda: (np.empty(0, np.uint8), records.class_labels(prepared, split)))[1]
+    return cached(key, lambda: (np.empty(0, np.uint8), tfds_records.class_labels(prepared, split)))[1]
 
 
-def _read_prepared(prepared: records.Prepared, split: str, image_size: int | None) -> Arrays:
+def _read_prepared(prepared: tfds_records.Prepared, split: str, image_size: int | None) -> Arrays:
     key = {
         "name": f"{prepared.name}-{split}",
         "folder": str(prepared.folder),
         "files": prepared.fingerprint(),
         "image_size": image_size,
     }
-    return cached(key, lambda: records.decode(prepared, split, image_size))
+    return cached(key, lambda: tfds_records.decode(prepared, split, image_size))
 
 
 def _resized(whole: Arrays, image_size: int | None) -> Arrays:

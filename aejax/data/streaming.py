@@ -36,7 +36,7 @@ class StreamingFeed(Feed):
     """Blocks of consecutive steps, each moved to the devices while the one before is computed on.
 
     Attributes:
-      images: as of every feed, with arrays in numpy or `records.StoredImages`.
+      images: as of every feed, with arrays in numpy or `tfds_records.StoredImages`.
       workers: processes that decode; 0: threads of this one.
     """
 
@@ -95,7 +95,7 @@ def streaming_feed(images: Tree, batch_size: int, mesh: Mesh, workers: int = 0) 
     """A feed that keeps the images where they are and shows training what a `device_feed` would.
 
     Args:
-      images: uint8 (n, height, width, channels), in numpy or `records.StoredImages`; or a tree of such with n rows.
+      images: uint8 (n, height, width, channels), in numpy or `tfds_records.StoredImages`; or a tree of such, n rows.
       batch_size: rows per step over all devices.
       mesh: the devices.
       workers: processes that decode; 0: threads of this one. Each process gets a copy of numpy arrays, and imports the

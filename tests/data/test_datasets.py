@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aejax.data import Dataset, available, load, mirrors
-from aejax.data.records import StoredImages
+from aejax.data.tfds_records import StoredImages
 from aejax.errors import UserError
 
 ROOT = Path(__file__).parents[2]

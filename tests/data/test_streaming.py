@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import Mesh
 
 from aejax import rng
-from aejax.data import load, preparation, streaming
+from aejax.data import load, streaming, tfds_preparation
 from aejax.data.feeds import Feed, device_feed
 from aejax.data.streaming import streaming_feed
 from aejax.errors import UserError
@@ -116,7 +116,7 @@ def test_processes_decode_what_is_stored_on_the_disk(tmp_path: Path, mnist: dict
 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, mnist: dict[str, np.ndarray]) -> None:
     stored = load("mnist", "train", tmp_path, most_bytes=0).images
-    (path,) = preparation.prepare("mnist", tmp_path).folder.glob("*train*")
+    (path,) = tfds_preparation.prepare("mnist", tmp_path).folder.glob("*train*")
     path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(UserError, match="cannot be read"):
         list(batches(streaming_feed(stored, BATCH, mesh_of(1)), rng.root_key(0), 0, 3))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aejax.data.arrays import load_npz
+from aejax.data.npz import load_npz
 from aejax.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from aejax.data.cache import Arrays
 from aejax.data.resizing import resize_one
-from aejax.data.splits import Range
+from aejax.data.split_syntax import Range
 from aejax.errors import UserError
 
 _BLOCK = 1000
