@@ -96,6 +96,12 @@ def _builder(name: str, contents: Contents, data_dir: str) -> Any:
     class Prepared(upstream, skip_registration=True):  # type: ignore[call-arg]
         name = dataset_name
 
+        def _info(self) -> Any:
+            info = super()._info()
+            # It would look for a description in the cloud, and leave an empty folder in the temporary one.
+            info.initialize_from_bucket = lambda: None
+            return info
+
         def _split_generators(self, dl_manager: object) -> dict[str, Iterator[tuple[int, Example]]]:
             if dataset_name == "cifar10":
                 self.info.features["label"].names = _cifar10_label_names(contents)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -72,7 +73,11 @@ def test_plain_tfds_reads_what_was_prepared(
     import tensorflow_datasets as tfds
 
     data_dir = tmp_path / "a" / "tfds"
-    prepared = tfds_preparation.prepare("mnist", data_dir)
+    (tmp_path / "temporary").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        prepared = tfds_preparation.prepare("mnist", data_dir)
+    assert list((tmp_path / "temporary").iterdir()) == []
     upstream = tfds.builder_cls("mnist")
     assert prepared.folder == data_dir / "mnist" / str(upstream.VERSION)
     assert prepared.shard_lengths == {"train": [30], "test": [12]}
