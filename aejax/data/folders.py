@@ -97,9 +97,9 @@ def find(folder: Path) -> list[str]:
             continue
         seen.add((state.st_dev, state.st_ino))
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        visible = [name for name in files if not name.startswith(".")]
-        images = [name for name in visible if Path(name).suffix.lower() in image_files.SUFFIXES]
-        found += [Path(place, name).relative_to(folder).as_posix() for name in images]
+        below = Path(place).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        found += [prefix + name for name in files if name[0] != "." and _is_image(name)]
     return sorted(found)
 
 
@@ -120,6 +120,10 @@ def divided(paths: Iterable[str]) -> list[File]:
     _fill(parts, hashed, official)
     files = [File(path, parts[path], unicodedata.normalize("NFC", classes[path])) for path in splits]
     return sorted(files, key=lambda file: (_PARTS.index(file.part), hashed[file.path], file.path))
+
+
+def _is_image(name: str) -> bool:
+    return f".{name.rpartition('.')[2].lower()}" in image_files.SUFFIXES
 
 
 def _part(fraction: float, split: str, official: set[str]) -> str:

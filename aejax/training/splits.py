@@ -79,7 +79,7 @@ def load_splits(config: RunConfig, *, hold_out: bool = True) -> Splits:
         test = take(config.dataset, source, "test")
         splits = Splits(take(config.dataset, source, "train"), test, test)
     if processes.first():
-        for note in (*source.notes, *_remarks(splits)):
+        for note in (*source.notes, *(f"{config.dataset}: {remark}" for remark in _remarks(splits))):
             print(note, file=sys.stderr)
     return splits
 
