@@ -1,65 +1,93 @@
 """Decoded arrays on disk, so that a dataset is decoded once and mapped into memory from then on."""
 
 import contextlib
+import functools
 import json
+import math
 import mmap
 import os
 import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import platformdirs
 
-Arrays = tuple[np.ndarray, np.ndarray | None]
+from aejax.errors import UserError
+
+Allocate = Callable[[tuple[int, ...]], np.ndarray]
+"""shape -> a new uint8 array to write images to, backed by a file where one of that size can be made."""
 
 _STALE_SECONDS = 3600
+_WHOLE_BYTES = 2**29  # larger files are checked in places: reading all of one would take longer than a start may
+_PLACES, _PLACE_BYTES = 256, 2**20
+
+
+class Arrays(NamedTuple):
+    """Images with what is known of them.
+
+    Attributes:
+      images: uint8 (n, height, width, channels).
+      labels: int32 (n,) class indices, -1 where unknown; None where there are none.
+      meta: further facts, as JSON values.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    meta: Mapping[str, Any] = {}
 
 
 def directory() -> Path:
-    """The cache folder: $AEJAX_CACHE_DIR, else the user's cache folder of the operating system."""
+    """Returns the cache folder: $AEJAX_CACHE_DIR, else the user's cache folder of the operating system."""
     return Path(os.environ.get("AEJAX_CACHE_DIR") or platformdirs.user_cache_dir("aejax"))
 
 
-def cached(key: Mapping[str, object], build: Callable[[], Arrays]) -> Arrays:
-    """Returns what `build()` returns, from the disk if an undamaged copy is there.
+def cached(key: Mapping[str, object], build: Callable[[Allocate], Arrays], most_bytes: int | None = None) -> Arrays:
+    """Returns what `build` returns, from the disk if an undamaged copy is there.
 
     Args:
       key: everything that the arrays depend on, as JSON values; `key["name"]` also names the files.
-      build: makes (images, labels).
+      build: makes the arrays; images that it writes to an array of `allocate` never have to fit into memory.
+      most_bytes: the largest images that may be held in memory where the disk cannot take them; None: any.
 
     Returns:
-      (images, labels), read-only maps of the files where these could be written, else the built arrays.
+      Read-only maps of the files where these could be written, else the built arrays.
+
+    Raises:
+      UserError: if the images can be held neither on the disk nor in memory.
     """
     digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     stem = directory() / "datasets" / f"{key['name']}-{digest}".replace("/", "-")
     if (arrays := _read(stem)) is not None:
         return arrays
-    arrays = build()
-    # A cache that cannot be written costs time, not correctness.
-    with contextlib.suppress(OSError):
-        _write(stem, arrays)
-        return _read(stem) or arrays
-    return arrays
+    with _workspace(stem.parent) as folder:
+        arrays = build(functools.partial(_allocate, folder, most_bytes))
+        # A cache that cannot be written costs time, not correctness.
+        with contextlib.suppress(OSError):
+            if folder is not None:
+                _write(folder, stem, arrays)
+                return _read(stem) or arrays
+        return arrays
 
 
 def _read(stem: Path) -> Arrays | None:
     try:
-        checksums = json.loads(Path(f"{stem}.json").read_text())
-        images = _map(stem, "images", checksums["images"])
-        labels = None if checksums["labels"] is None else _map(stem, "labels", checksums["labels"])
-    except (OSError, ValueError, KeyError, TypeError):
+        entry = json.loads(Path(f"{stem}.json").read_text())
+        images = _map(stem, "images", entry["images"])
+        labels = None if entry["labels"] is None else _map(stem, "labels", entry["labels"])
+        return Arrays(images, labels, dict(entry["meta"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return images, labels
 
 
 def _map(stem: Path, part: str, checksum: int) -> np.ndarray:
     path = Path(f"{stem}.{part}.npy")
-    # The whole file is checked before its header is parsed: a flipped bit is as bad as a missing end.
+    # The file is checked before its header is parsed: a flipped bit is as bad as a missing end.
     if _checksum(path) != checksum:
         raise ValueError(f"{path} is damaged")
     return np.asarray(np.load(path, mmap_mode="r"))
@@ -67,25 +95,74 @@ def _map(stem: Path, part: str, checksum: int) -> np.ndarray:
 
 def _checksum(path: Path) -> int:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return zlib.crc32(content)
+        size = len(content)
+        if size <= _WHOLE_BYTES:
+            return zlib.crc32(content)
+        checksum = size
+        for start in np.linspace(0, size - _PLACE_BYTES, _PLACES).astype(int):
+            checksum = zlib.crc32(content[start : start + _PLACE_BYTES], checksum)
+        return checksum
 
 
-def _write(stem: Path, arrays: Arrays) -> None:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    for stale in stem.parent.glob("incomplete-*"):
-        if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(stale, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="incomplete-", dir=stem.parent) as folder:
-        checksums: dict[str, int | None] = {}
-        for part, array in zip(("images", "labels"), arrays, strict=True):
-            checksums[part] = None
-            if array is not None:
-                path = Path(folder, part)
-                with path.open("wb") as file:
-                    np.save(file, array)
-                checksums[part] = _checksum(path)
-                path.replace(f"{stem}.{part}.npy")
-        # Last, so that a reader that finds the checksums finds the arrays.
-        path = Path(folder, "checksums")
-        path.write_text(json.dumps(checksums))
-        path.replace(f"{stem}.json")
+@contextlib.contextmanager
+def _workspace(parent: Path) -> Iterator[Path | None]:
+    """A temporary folder inside `parent`, or None where none can be made; old ones of killed processes are removed."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for stale in parent.glob("incomplete-*"):
+            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(stale, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix="incomplete-", dir=parent))
+    except OSError:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _allocate(folder: Path | None, most_bytes: int | None, shape: tuple[int, ...]) -> np.ndarray:
+    size = math.prod(shape)
+    if folder is not None:
+        path = folder / "allocated"
+        try:
+            array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+            with path.open("r+b") as file:
+                # Without its blocks reserved, a full disk would kill the process at a later write to the map.
+                os.posix_fallocate(file.fileno(), 0, array.offset + size)
+            return array
+        except OSError:
+            path.unlink(missing_ok=True)
+    if most_bytes is not None and size > most_bytes:
+        raise UserError(
+            f"{size / 1e9:.1f} GB of decoded images fit neither into memory nor into {directory()}: name a folder with "
+            "more space with $AEJAX_CACHE_DIR, or lower --image-size or --limit"
+        )
+    return np.empty(shape, np.uint8)
+
+
+def _write(folder: Path, stem: Path, arrays: Arrays) -> None:
+    entry: dict[str, Any] = {"meta": dict(arrays.meta)}
+    for part, array in (("images", arrays.images), ("labels", arrays.labels)):
+        entry[part] = None
+        if array is None:
+            continue
+        path = _saved(folder, part, array)
+        entry[part] = _checksum(path)
+        path.replace(f"{stem}.{part}.npy")
+    # Last, so that a reader that finds the checksums finds the arrays.
+    path = folder / "entry"
+    path.write_text(json.dumps(entry))
+    path.replace(f"{stem}.json")
+
+
+def _saved(folder: Path, part: str, array: np.ndarray) -> Path:
+    path = folder / "allocated"
+    if isinstance(array, np.memmap) and path.exists() and array.offset + array.nbytes == path.stat().st_size:
+        array.flush()
+        return path
+    path = folder / part
+    with path.open("wb") as file:
+        np.save(file, array)
+    return path

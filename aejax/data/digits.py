@@ -10,7 +10,7 @@ import numpy as np
 from aejax.data.cache import Arrays, cached
 from aejax.data.resizing import resize
 
-# In scikit-learn's order, which goes writer by writer: the last fifth is written by hands that the rest has not seen.
+# In scikit-learn's order, which goes writer by writer: those who wrote the last fifth wrote nothing of the rest.
 SHARD_LENGTHS = {"train": [1437], "test": [360]}
 
 
@@ -23,10 +23,10 @@ def load_digits(split: str, image_size: int | None) -> Arrays:
     """
     size = image_size or 28
     key = {"name": "digits", "image_size": size, "version": metadata.version("scikit-learn")}
-    images, labels = cached(key, lambda: _build(size))
+    images, labels, _ = cached(key, lambda _: _build(size))
     assert labels is not None
     part = slice(0, 1437) if split == "train" else slice(1437, 1797)
-    return images[part], labels[part]
+    return Arrays(images[part], labels[part])
 
 
 def _build(size: int) -> Arrays:
@@ -34,4 +34,4 @@ def _build(size: int) -> Arrays:
 
     digits = datasets.load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    return resize(images[..., np.newaxis], size), digits.target.astype(np.int32)
+    return Arrays(resize(images[..., np.newaxis], size), digits.target.astype(np.int32))

@@ -119,7 +119,18 @@ def device_feed(images: Tree, batch_size: int, mesh: Mesh) -> DeviceFeed:
 
 
 def check_batch(images: Tree, batch_size: int, mesh: Mesh) -> None:
-    """UserError if there are fewer images than a batch holds, or the devices do not divide the batch."""
+    """Checks what a feed is made of.
+
+    Raises:
+      UserError: if there are fewer images than a batch holds, the devices do not divide the batch, or a uint8 array is
+        not of images, which alone are divided by 255.
+    """
+    for leaf in jax.tree.leaves(images):
+        if leaf.dtype == np.uint8 and len(leaf.shape) != 4:
+            raise UserError(
+                f"a uint8 array of shape {leaf.shape} is no images (n, height, width, channels) to divide by 255: give "
+                "codes and labels as int32"
+            )
     if batch_size > rows_of(images):
         raise UserError(f"--batch-size {batch_size} is more than the {rows_of(images)} training images: lower it")
     if batch_size % mesh.size:

@@ -1,16 +1,11 @@
 """The streaming feed: images read from the disk, or from the host's memory, while the devices compute.
 
-Grain reads and decodes in worker processes, and moves blocks of steps to the devices two ahead of the one computed on.
-Memory holds a few blocks and, in each process, the order of an epoch (4 bytes per image), however large the images are.
+Grain reads in threads, and moves blocks of steps to the devices two ahead of the one computed on. Memory holds a few
+blocks and the order of an epoch (4 bytes per image), however large the images are.
 """
 
 import contextlib
 import functools
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +13,6 @@ from typing import Any
 import jax
 import lazy_loader
 import numpy as np
-from absl import flags
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -37,11 +31,8 @@ class StreamingFeed(Feed):
     """Blocks of consecutive steps, each moved to the devices while the one before is computed on.
 
     Attributes:
-      images: as of every feed, with arrays in numpy or `records.StoredImages`.
-      workers: processes that decode; 0: threads of this one.
+      images: as of every feed, with arrays of numpy, in memory or mapped from a file.
     """
-
-    workers: int
 
     @property
     def seed_axes(self) -> tuple[int | None, int | None]:
@@ -53,16 +44,8 @@ class StreamingFeed(Feed):
         steps = self._steps_per_block(root.size)
         sharding = NamedSharding(self.mesh, PartitionSpec(*[None] * (root.ndim + 1), "data"))
         source = _Batches(leaves, self.batch_size, rng.words(root), first, last, self._own_rows())
-        threads = 0 if self.workers else _THREADS
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+        options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_THREADS)
         dataset = grain.MapDataset.source(source).to_iter_dataset(options)
-        if self.workers:
-            flags.FLAGS.mark_as_parsed()  # Grain reads options of its own, which absl would have in the command line
-            parallel = grain.MultiprocessingOptions(num_workers=self.workers, per_worker_buffer_size=2)
-            # Through pipes: containers have little shared memory, and a run that is stopped would leave some behind.
-            pipes = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
-            dataset = grain.experimental.WithOptionsIterDataset(dataset, pipes)
-            dataset = dataset.mp_prefetch(parallel, worker_init_fn=_start_worker)
         stack = functools.partial(_stacked, steps=steps, axis=root.ndim)
         dataset = dataset.batch(steps, drop_remainder=False, batch_fn=stack)
         dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1)
@@ -92,25 +75,23 @@ class StreamingFeed(Feed):
         return max(1, min(_BLOCK_BYTES // (row * self.batch_size * seeds), self.steps_per_epoch))
 
 
-def streaming_feed(images: Tree, batch_size: int, mesh: Mesh, workers: int = 0) -> StreamingFeed:
-    """A feed that keeps the images where they are and shows training what a `device_feed` would.
+def streaming_feed(images: Tree, batch_size: int, mesh: Mesh) -> StreamingFeed:
+    """Makes a feed that keeps the images where they are and shows training what a `device_feed` would.
 
     Args:
-      images: uint8 (n, height, width, channels), in numpy or `records.StoredImages`; or a tree of such with n rows.
+      images: uint8 (n, height, width, channels), in numpy; or a tree of such arrays, n rows each.
       batch_size: rows per step over all devices.
       mesh: the devices.
-      workers: processes that decode; 0: threads of this one. Each process gets a copy of numpy arrays, and imports the
-        main script: one of your own needs `if __name__ == "__main__":`.
 
     Raises:
       UserError: if there are fewer images than a batch holds, or the devices do not divide the batch.
     """
     check_batch(images, batch_size, mesh)
-    return StreamingFeed(images, batch_size, mesh, workers)
+    return StreamingFeed(images, batch_size, mesh)
 
 
 class _Batches:
-    """Item k: `own` rows of step `first` + k, a list of arrays ([seeds,] rows, ...). Sent to worker processes."""
+    """Item k: `own` rows of step `first` + k, a list of arrays ([seeds,] rows, ...)."""
 
     def __init__(
         self, leaves: Sequence[Any], batch_size: int, words: np.ndarray, first: int, last: int, own: slice
@@ -149,17 +130,3 @@ def _put(arrays: Sequence[np.ndarray], sharding: NamedSharding, batch_size: int,
     """This process's rows, along `axis`, of arrays on the devices of all."""
     shapes = [(*a.shape[:axis], batch_size, *a.shape[axis + 1 :]) for a in arrays]
     return [jax.make_array_from_process_local_data(sharding, a, s) for a, s in zip(arrays, shapes, strict=True)]
-
-
-def _start_worker(index: int, count: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to answer, which then closes its workers
-    jax.config.update("jax_platforms", "cpu")
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """Ends this process when the trainer is gone, were it by a kill that let it close nothing."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

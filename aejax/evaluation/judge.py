@@ -4,6 +4,7 @@ Several models of one configuration that differ in their seed give means and sta
 computed of a dataset, such as an accuracy without labels, is left out, and `reasons` says why before training starts.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -118,15 +119,16 @@ def restorations(
       A row for each split, and "test: <name>" for each baseline.
     """
     inputs = trained[0].degrade(splits["test"].images)
-    stages = {
-        name: lambda name=name, part=part: {
-            name: over_seeds([quality(one.restore(part.images), part.images) for one in trained])
-        }
-        for name, part in splits.items()
-    } | {
-        name: lambda name=name, baseline=baseline: {f"test: {name}": quality(baseline(inputs), splits["test"].images)}
-        for name, baseline in baselines.items()
-    }
+
+    def of_split(name: str) -> Table:
+        images = splits[name].images
+        return {name: over_seeds([quality(one.restore(images), images) for one in trained])}
+
+    def of_baseline(name: str) -> Table:
+        return {f"test: {name}": dict(quality(baselines[name](inputs), splits["test"].images))}
+
+    stages = {name: functools.partial(of_split, name) for name in splits}
+    stages |= {name: functools.partial(of_baseline, name) for name in baselines}
     return joined(*(stage() for stage in _shown(stages)))
 
 

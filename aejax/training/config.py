@@ -37,9 +37,16 @@ class RunConfig:
     """Options that say where a run computes or keeps things, not what it computes: they may differ on resume."""
 
     dataset: str = "mnist"
-    """mnist, fashion_mnist, cifar10, digits (no download), a tfds dataset prepared in --data-dir, or an .npz file"""
+    """mnist, fashion_mnist, cifar10, digits (no download), a tfds dataset prepared in --data-dir, a folder of images,
+    or an .npz or .npy file"""
     image_size: int | None = at_least(1, None)
     """resize images to this many pixels square; None: the dataset's own size"""
+    fit: Literal["crop", "stretch"] = "crop"
+    """with --image-size, images that are not square: cut out their centre, or stretch them"""
+    limit: int | None = at_least(3, None)
+    """for a first try, at most this many images of each split"""
+    skip_unreadable: bool = False
+    """leave out files of a folder that are no images, instead of refusing the folder"""
     seed: int = at_least(0, 0)
     """root of all randomness: initialisation, shuffling, noise"""
     seeds: int = at_least(1, 1)
@@ -61,10 +68,10 @@ class RunConfig:
     """this is one of several processes that train together, started by Slurm, Open MPI or Kubernetes, on a Cloud TPU or
     by hand (README, Clusters); --devices and --batch-size are those of all"""
     feed: Literal["auto", "resident", "streaming"] = "auto"
-    """where training images are: resident, all on each device; streaming, read while it trains; auto: resident up to a
-    quarter of a device's memory. Both train alike"""
+    """where training images are: resident, all on each device; streaming, read from the cache folder while it trains;
+    auto: resident up to a quarter of a device's memory. Both train alike"""
     workers: int | None = at_least(0, None)
-    """processes that decode for the streaming feed, 0 for threads; None: one for each core but one, at most 16"""
+    """threads that decode image files when a folder is first read; None: one for each core, at most 16"""
     data_dir: Path | None = None
     """the tensorflow-datasets folder; None: $TFDS_DATA_DIR or ~/tensorflow_datasets"""
     raw_dir: Path | None = None
@@ -117,7 +124,7 @@ def with_defaults(config: AnyConfig, defaults: Mapping[str, Any], name: str) -> 
 
 def plain_name(dataset: str) -> str:
     """For a run's folder: the dataset's name, or that of its file."""
-    return Path(dataset).name
+    return Path(dataset).name or Path(dataset).resolve().name
 
 
 def options_as_json(config: RunConfig) -> dict[str, Any]:

@@ -1,29 +1,34 @@
 """The three parts of a dataset that every experiment uses, and the feed of the first."""
 
-from typing import NamedTuple
+import sys
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from aejax.data import load
-from aejax.data.datasets import Dataset
+from aejax.data import sources
+from aejax.data.assembly import ReadOptions, Size
+from aejax.data.datasets import Dataset, open_source, take
 from aejax.data.feeds import Feed, Tree, device_feed
+from aejax.data.labels import missing_classes
 from aejax.data.streaming import streaming_feed
-from aejax.errors import UserError
 from aejax.training import distributed
 from aejax.training.config import RunConfig
 from aejax.training.devices import cores, device_memory
 
 # Of a device's memory. The rest is for the parameters, the activations and, while they are moved, a second copy.
 _RESIDENT_SHARE = 0.25
-_MOST_WORKERS = 16  # each has libraries of its own in memory
+_MOST_WORKERS = 16
+_MOST_COMPARED_BYTES = 2**30  # of images that are looked through for duplicates, which takes a second or two
 
 
 class Splits(NamedTuple):
-    """The first 90% of the train split to learn from, its last 10% to choose by, and the test split to report.
+    """Images to learn from, to choose by and to report.
 
-    Where nothing is held out, `train` is the whole train split and `held_out` is `test` itself.
+    The official validation split is `held_out`, if there is one, and else a tenth of the train split: the last tenth of
+    official ones, and of other data one that is drawn by a fixed hash. Where nothing is held out, `train` is the whole
+    train split and `held_out` is `test` itself.
     """
 
     train: Dataset
@@ -31,50 +36,92 @@ class Splits(NamedTuple):
     test: Dataset
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of class 0, of class 1 and so on; empty where there are no labels."""
+        return self.train.class_names
+
+    @property
     def image_shape(self) -> tuple[int, ...]:
         """The images' height, width and channels."""
         return self.train.images.shape[1:]
 
     def parts(self) -> dict[str, Dataset]:
-        """The splits by name, without "held_out" where nothing is."""
+        """Returns the splits by name, without "held_out" if nothing is held out."""
         return {name: data for name, data in self._asdict().items() if name != "held_out" or data is not self.test}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identifies the data that a run learnt from, as JSON values.
+
+        Returns:
+          "images": the number of images in each split; "shape": of an image; "classes": their number; "sha256": of the
+          splits' images, labels and names of classes, at some 2 GB/s.
+        """
+        names = np.frombuffer("\0".join(self.class_names).encode("utf-8", "surrogateescape"), np.uint8)
+        nothing = np.empty(0, np.int32)
+        arrays = [array for data in self.parts().values() for array in (data.images, data.labels)]
+        return {
+            "images": {name: len(data.images) for name, data in self.parts().items()},
+            "shape": list(self.train.images.shape[1:]),
+            "classes": self.train.classes,
+            "sha256": sources.digest(names, *(nothing if array is None else array for array in arrays)),
+        }
 
 
 def load_splits(config: RunConfig, *, hold_out: bool = True) -> Splits:
-    """Loads the configured dataset.
-
-    Where the feed is to stream, images of the train split that are on the disk stay there; those of test are decoded.
+    """Loads the configured dataset, and prints a line for each thing that the user should know of it.
 
     Raises:
-      UserError: as of `load`, and for images that no figure can show.
+      UserError: as of `load`.
     """
+    size = Size(config.image_size, config.fit)
     most_bytes = _most_resident_bytes(config)
-
-    def part(split: str, most_bytes: int | None = most_bytes) -> Dataset:
-        return load(config.dataset, split, config.data_dir, config.raw_dir, config.image_size, most_bytes)
-
-    test = part("test", None)
-    splits = Splits(part("train[:90%]"), part("train[90%:]"), test) if hold_out else Splits(part("train"), test, test)
-    if (channels := splits.train.images.shape[-1]) not in (1, 3):
-        raise UserError(f"--dataset {config.dataset} has {channels} channels: experiments take grey (1) or RGB (3)")
+    options = ReadOptions(size, config.skip_unreadable, config.limit, decoding_workers(config), most_bytes or None)
+    source = open_source(config.dataset, config.data_dir, config.raw_dir, options)
+    learn, choose = source.held_out_ranges()
+    if hold_out:
+        splits = Splits(*(take(config.dataset, source, part) for part in (learn, choose, "test")))
+    else:
+        test = take(config.dataset, source, "test")
+        splits = Splits(take(config.dataset, source, "train"), test, test)
+    if distributed.first():
+        for note in (*source.notes, *(f"{config.dataset}: {remark}" for remark in _remarks(splits))):
+            print(note, file=sys.stderr)
     return splits
 
 
 def open_feed(config: RunConfig, images: Tree, batch_size: int, mesh: Mesh) -> Feed:
-    """The feed of --feed for training images, or a tree of arrays; UserError as of `device_feed`."""
-    leaves = jax.tree.leaves(images)
+    """Opens the feed of --feed for training images, or a tree of arrays; UserError as of `device_feed`."""
     most_bytes = _most_resident_bytes(config)
-    in_memory = all(isinstance(leaf, np.ndarray) for leaf in leaves)
-    if in_memory and (most_bytes is None or sum(leaf.nbytes for leaf in leaves) <= most_bytes):
+    if most_bytes is None or sum(leaf.nbytes for leaf in jax.tree.leaves(images)) <= most_bytes:
         return device_feed(images, batch_size, mesh)
-    if in_memory:  # there is nothing to decode
-        return streaming_feed(images, batch_size, mesh)
-    return streaming_feed(images, batch_size, mesh, decoding_workers(config))
+    return streaming_feed(images, batch_size, mesh)
 
 
 def decoding_workers(config: RunConfig) -> int:
-    """The processes of --workers that decode for the streaming feed; 0: threads do."""
-    return config.workers if config.workers is not None else min(max(1, cores() - 1), _MOST_WORKERS)
+    """Returns the number of threads that decode image files."""
+    return config.workers if config.workers is not None else min(max(1, cores()), _MOST_WORKERS)
+
+
+def _remarks(splits: Splits) -> list[str]:
+    notes: list[str] = []
+    for name, data in splits.parts().items():
+        notes += missing_classes(data.labels, data.class_names, name)
+    if duplicates := _duplicates(splits):
+        notes.append(
+            f"{duplicates:,} of the {len(splits.test.images):,} test images are, pixel for pixel, also among those to "
+            "learn from or choose by"
+        )
+    return notes
+
+
+def _duplicates(splits: Splits) -> int:
+    """Returns the number of test images that equal one of another split; 0 where there are too many to compare."""
+    parts = splits.parts()
+    if sum(data.images.nbytes for data in parts.values()) > _MOST_COMPARED_BYTES:
+        return 0
+    hashes = {name: [hash(image.tobytes()) for image in data.images] for name, data in parts.items()}
+    others = set().union(*(rows for name, rows in hashes.items() if name != "test"))
+    return sum(row in others for row in hashes["test"])
 
 
 def _most_resident_bytes(config: RunConfig) -> int | None:

@@ -6,15 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aejax.data.cache import Arrays, cached, directory
+from aejax.data import cache
+from aejax.data.cache import Allocate, Arrays, cached, directory
+from aejax.errors import UserError
 
 KEY = {"name": "toy/a-train", "size": 3}
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), np.uint8)
 LABELS = np.arange(50, dtype=np.int32)
 
 
-def refuse() -> Arrays:
+def refuse(_: Allocate) -> Arrays:
     raise AssertionError("built again")
+
+
+def make(_: Allocate) -> Arrays:
+    return Arrays(IMAGES, LABELS)
 
 
 def files(suffix: str) -> list[Path]:
@@ -22,8 +28,8 @@ def files(suffix: str) -> list[Path]:
 
 
 def test_second_call_reads_the_disk() -> None:
-    cached(KEY, lambda: (IMAGES, LABELS))
-    images, labels = cached(KEY, refuse)
+    cached(KEY, make)
+    images, labels, _ = cached(KEY, refuse)
     assert labels is not None
     np.testing.assert_array_equal(images, IMAGES)
     np.testing.assert_array_equal(labels, LABELS)
@@ -33,13 +39,13 @@ def test_second_call_reads_the_disk() -> None:
 
 
 def test_absent_labels_stay_absent() -> None:
-    cached(KEY, lambda: (IMAGES, None))
-    assert cached(KEY, refuse)[1] is None
+    cached(KEY, lambda _: Arrays(IMAGES))
+    assert cached(KEY, refuse).labels is None
 
 
 def test_another_key_is_another_entry() -> None:
-    cached(KEY, lambda: (IMAGES, LABELS))
-    images, _ = cached({**KEY, "size": 4}, lambda: (IMAGES + 1, LABELS))
+    cached(KEY, make)
+    images, *_ = cached({**KEY, "size": 4}, lambda _: Arrays(IMAGES + 1, LABELS))
     np.testing.assert_array_equal(images, IMAGES + 1)
 
 
@@ -58,11 +64,11 @@ def truncate(path: Path) -> None:
     "damage", [flip_a_bit, truncate, Path.unlink, lambda p: p.write_bytes(b""), lambda p: p.write_bytes(b"[1]")]
 )
 def test_damaged_entry_is_rebuilt(suffix: str, damage: Callable[[Path], None]) -> None:
-    cached(KEY, lambda: (IMAGES, LABELS))
+    cached(KEY, make)
     (path,) = files(suffix)
     damage(path)
-    for build in (lambda: (IMAGES, LABELS), refuse):
-        images, labels = cached(KEY, build)
+    for build in (make, refuse):
+        images, labels, _ = cached(KEY, build)
         assert labels is not None
         np.testing.assert_array_equal(images, IMAGES)
         np.testing.assert_array_equal(labels, LABELS)
@@ -72,7 +78,7 @@ def test_unwritable_folder_only_costs_time(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "file").touch()
     monkeypatch.setenv("AEJAX_CACHE_DIR", str(tmp_path / "file" / "cache"))
     for _ in range(2):
-        images, _ = cached(KEY, lambda: (IMAGES, LABELS))
+        images, *_ = cached(KEY, make)
         np.testing.assert_array_equal(images, IMAGES)
 
 
@@ -81,5 +87,60 @@ def test_leftovers_of_a_killed_process_are_removed_once_they_are_old() -> None:
         folder = directory() / "datasets" / f"incomplete-{name}"
         folder.mkdir(parents=True)
         os.utime(folder, (time.time() - age,) * 2)
-    cached(KEY, lambda: (IMAGES, LABELS))
+    cached(KEY, make)
     assert [path.name for path in (directory() / "datasets").glob("incomplete-*")] == ["incomplete-new"]
+
+
+def written(allocate: Allocate) -> Arrays:
+    images = allocate(IMAGES.shape)
+    images[:] = IMAGES
+    return Arrays(images, LABELS, {"notes": ["a"], "count": 3})
+
+
+def test_what_is_written_to_an_allocated_array_is_kept_without_a_copy() -> None:
+    def build(allocate: Allocate) -> Arrays:
+        arrays = written(allocate)
+        assert isinstance(arrays.images, np.memmap)
+        return arrays
+
+    for one in (build, refuse):
+        images, labels, meta = cached(KEY, one)
+        np.testing.assert_array_equal(images, IMAGES)
+        np.testing.assert_array_equal(labels, LABELS)
+        assert meta == {"notes": ["a"], "count": 3}
+    assert not list((directory() / "datasets").glob("incomplete-*"))
+
+
+def test_a_part_of_an_allocated_array_is_kept_too() -> None:
+    cached(KEY, lambda allocate: Arrays(written(allocate).images[:7]))
+    np.testing.assert_array_equal(cached(KEY, refuse).images, IMAGES[:7])
+
+
+def test_a_failed_build_leaves_nothing() -> None:
+    def build(allocate: Allocate) -> Arrays:
+        written(allocate)
+        raise UserError("bad image")
+
+    with pytest.raises(UserError, match="bad image"):
+        cached(KEY, build)
+    assert list((directory() / "datasets").iterdir()) == []
+
+
+def test_a_full_disk_is_found_before_it_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.os, "posix_fallocate", full)
+    np.testing.assert_array_equal(cached(KEY, written, IMAGES.nbytes).images, IMAGES)
+    with pytest.raises(UserError, match=r"\$AEJAX_CACHE_DIR"):
+        cached({**KEY, "size": 5}, written, IMAGES.nbytes - 1)
+
+
+def test_large_files_are_checked_in_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(cache, "_PLACE_BYTES", 200)
+    cached(KEY, make)
+    cached(KEY, refuse)
+    flip_a_bit(files(".images.npy")[0])
+    with pytest.raises(AssertionError, match="built again"):
+        cached(KEY, refuse)

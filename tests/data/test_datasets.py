@@ -1,4 +1,3 @@
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +6,6 @@ import numpy as np
 import pytest
 
 from aejax.data import Dataset, available, load, mirrors
-from aejax.data.records import StoredImages
 from aejax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -87,21 +85,50 @@ def test_user_arrays(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     np.savez(path, images=images)
     dataset = load(str(path), "train[50%:]+test")
-    assert dataset.labels is None
-    np.testing.assert_array_equal(dataset.images[..., 0], images[18:])
+    assert (dataset.labels, dataset.class_names, dataset.classes) == (None, (), 0)
+    assert len(dataset.images) == 22
+    assert {image.tobytes() for image in load(str(path), "all").images} == {image.tobytes() for image in images}
     assert load(str(path), image_size=6).images.shape == (36, 6, 6, 1)
     with pytest.raises(UserError, match=r"train \(36 examples\), test \(4 examples\)"):
         load(str(path), "validation")
 
 
-def test_labels_only_where_every_part_has_them(tmp_path: Path) -> None:
+def test_labels_of_a_part_without_any_are_unknown(tmp_path: Path) -> None:
     images = np.zeros((4, 3, 3), np.uint8)
     np.savez(tmp_path / "mine.npz", train_images=images, train_labels=np.arange(4), test_images=images)
-    assert load(str(tmp_path / "mine.npz"), "train").labels is not None
-    assert load(str(tmp_path / "mine.npz"), "train+test").labels is None
+    labels = load(str(tmp_path / "mine.npz"), "train+test").labels
+    assert labels is not None
+    assert sorted(labels[:4]) == [0, 1, 2, 3]
+    assert (labels[4:] == -1).all()
+    assert load(str(tmp_path / "mine.npz"), "test").labels is None
 
 
-@pytest.mark.parametrize("name", ["nothing", "", "..", "../mnist", "/", "mnist/../mnist", "nothing/more", "a b"])
+def test_one_image_per_known_class() -> None:
+    images = np.arange(6, dtype=np.uint8)[:, None, None, None]
+    labels = np.array([-1, 2, 0, 2, -1, 1], np.int32)
+    assert Dataset("", "", images, labels).one_per_class().ravel().tolist() == [2, 5, 1]
+    assert Dataset("", "", images, labels).one_per_class(2).ravel().tolist() == [2, 5]
+    for unknown in (None, np.full(6, -1, np.int32)):
+        assert Dataset("", "", images, unknown).one_per_class(4).ravel().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_known_classes_keep_their_numbers(mnist: dict[str, np.ndarray], name: str) -> None:
+    assert load(name).class_names == tuple("0123456789")
+    assert load(name).classes == 10
+
+
+def test_a_limit_keeps_the_first_images_of_each_split(mnist: dict[str, np.ndarray]) -> None:
+    for name in ("mnist", "digits"):
+        for split in ("train", "test"):
+            some, all_of_them = load(name, split, limit=5), load(name, split)
+            np.testing.assert_array_equal(some.images, all_of_them.images[:5])
+            np.testing.assert_array_equal(some.labels, all_of_them.labels[:5])
+    with pytest.raises(UserError, match="limit"):
+        load("digits", limit=0)
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "../mnist", "mnist/../mnist", "nothing/more", "a b"])
 def test_unknown_name_lists_the_known(tmp_path: Path, mnist: dict[str, np.ndarray], name: str) -> None:
     load("mnist")
     with pytest.raises(UserError, match=r"cifar10, digits, fashion_mnist, mnist, .*\.npz.*\(mnist\)") as error:
@@ -123,26 +150,3 @@ def test_image_size_must_be_positive(size: int) -> None:
 def test_bad_split(split: str) -> None:
     with pytest.raises(UserError, match="split"):
         load("digits", split)
-
-
-@pytest.mark.parametrize("split", ["train", "train[90%:]", "train[10%:20%]+test"])
-@pytest.mark.parametrize("image_size", [None, 9])
-def test_images_that_stay_on_the_disk_are_those_that_are_decoded(
-    mnist: dict[str, np.ndarray], split: str, image_size: int | None
-) -> None:
-    decoded = load("mnist", split, image_size=image_size)
-    stored = load("mnist", split, image_size=image_size, most_bytes=0)
-    assert isinstance(stored.images, StoredImages)
-    assert stored.images.shape == decoded.images.shape
-    np.testing.assert_array_equal(stored.images, decoded.images)
-    np.testing.assert_array_equal(stored.labels, decoded.labels)
-    for rows in (1, slice(1, 3), slice(None, None, 2), np.array([[0, 1], [2, 0]])):
-        np.testing.assert_array_equal(stored.images[rows], decoded.images[rows])
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(stored.images))[1], decoded.images[1])
-
-
-def test_images_stay_on_the_disk_if_the_whole_of_their_splits_would_take_more(mnist: dict[str, np.ndarray]) -> None:
-    for split in ("train", "train[90%:]"):
-        assert isinstance(load("mnist", split, most_bytes=30 * 28 * 28).images, np.ndarray)
-        assert isinstance(load("mnist", split, most_bytes=30 * 28 * 28 - 1).images, StoredImages)
-    assert isinstance(load("digits", "test", most_bytes=0).images, np.ndarray)  # it has no records

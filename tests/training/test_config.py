@@ -84,6 +84,9 @@ def test_the_identity_leaves_out_places_and_is_json() -> None:
     assert values == {
         "dataset": "mnist",
         "image_size": None,
+        "fit": "crop",
+        "limit": None,
+        "skip_unreadable": False,
         "seed": 0,
         "seeds": 1,
         "clip_norm": None,

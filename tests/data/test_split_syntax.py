@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aejax.data.splits import Range, resolve
+from aejax.data.split_syntax import Range, resolve
 from aejax.errors import UserError
 
 SIZES = {"train": [100], "test": [10]}

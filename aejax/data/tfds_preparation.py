@@ -14,14 +14,14 @@ import filelock
 import numpy as np
 from tqdm import tqdm
 
-from aejax.data import mirrors, records
+from aejax.data import mirrors, tfds_records
 from aejax.errors import UserError
 
 Contents = Mapping[str, bytes]
 Example = dict[str, Any]
 
 
-def prepare(name: str, data_dir: Path, raw_dir: Path | None = None) -> records.Prepared:
+def prepare(name: str, data_dir: Path, raw_dir: Path | None = None) -> tfds_records.Prepared:
     """Prepares a dataset unless it is there already.
 
     Args:
@@ -39,10 +39,10 @@ def prepare(name: str, data_dir: Path, raw_dir: Path | None = None) -> records.P
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with _locked(data_dir / f".{name}.lock", name):
-            prepared = records.find(name, data_dir)
+            prepared = tfds_records.find(name, data_dir)
             if prepared is None:
                 _prepare(name, data_dir, raw_dir)
-                prepared = records.find(name, data_dir)
+                prepared = tfds_records.find(name, data_dir)
     except OSError as error:
         raise UserError(
             f"the dataset {name!r} cannot be prepared in {data_dir} ({error.strerror or error}); "
@@ -78,7 +78,7 @@ def _prepare(name: str, data_dir: Path, raw_dir: Path | None) -> None:
     contents = mirrors.fetch(name, raw_dir)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=data_dir) as folder:
         builder = _builder(name, contents, folder)
-        with records.quiet_tfds():
+        with tfds_records.quiet_tfds():
             builder.download_and_prepare(file_format="array_record")
         prepared = Path(builder.data_dir)
         target = data_dir / prepared.relative_to(folder)
@@ -95,6 +95,12 @@ def _builder(name: str, contents: Contents, data_dir: str) -> Any:
 
     class Prepared(upstream, skip_registration=True):  # type: ignore[call-arg]
         name = dataset_name
+
+        def _info(self) -> Any:
+            info = super()._info()
+            # It would look for a description in the cloud, and leave an empty folder in the temporary one.
+            info.initialize_from_bucket = lambda: None
+            return info
 
         def _split_generators(self, dl_manager: object) -> dict[str, Iterator[tuple[int, Example]]]:
             if dataset_name == "cifar10":

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aejax.data import mirrors, preparation, records
+from aejax.data import mirrors, tfds_preparation, tfds_records
 from aejax.errors import UserError
 from tests.data.conftest import hashes
 
@@ -22,11 +23,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from typing import Any
-from aejax.data import mirrors, preparation
+from aejax.data import mirrors, tfds_preparation
 from tests.data.conftest import hashes, small_mnist
 mirrors.SHA256["mnist"] = hashes(small_mnist()[1])
 {before}
-preparation.prepare("mnist", Path(sys.argv[1]), Path(sys.argv[2]))
+tfds_preparation.prepare("mnist", Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
@@ -72,7 +73,11 @@ def test_plain_tfds_reads_what_was_prepared(
     import tensorflow_datasets as tfds
 
     data_dir = tmp_path / "a" / "tfds"
-    prepared = preparation.prepare("mnist", data_dir)
+    (tmp_path / "temporary").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        prepared = tfds_preparation.prepare("mnist", data_dir)
+    assert list((tmp_path / "temporary").iterdir()) == []
     upstream = tfds.builder_cls("mnist")
     assert prepared.folder == data_dir / "mnist" / str(upstream.VERSION)
     assert prepared.shard_lengths == {"train": [30], "test": [12]}
@@ -86,12 +91,12 @@ def test_plain_tfds_reads_what_was_prepared(
 
 
 def test_prepared_dataset_needs_no_source(tmp_path: Path, mnist: dict[str, np.ndarray]) -> None:
-    first = preparation.prepare("mnist", tmp_path)
+    first = tfds_preparation.prepare("mnist", tmp_path)
     mnist.clear()
     files = first.fingerprint()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mirrors, "fetch", lambda *_: pytest.fail("fetched again"))
-        assert preparation.prepare("mnist", tmp_path) == first
+        assert tfds_preparation.prepare("mnist", tmp_path) == first
     assert first.fingerprint() == files
 
 
@@ -99,7 +104,7 @@ def test_fashion_mnist_keeps_its_label_names(tmp_path: Path, raw_mnist: Path, mo
     import tensorflow_datasets as tfds
 
     monkeypatch.setitem(mirrors.SHA256, "fashion_mnist", mirrors.SHA256["mnist"])
-    preparation.prepare("fashion_mnist", tmp_path / "tfds", raw_mnist)
+    tfds_preparation.prepare("fashion_mnist", tmp_path / "tfds", raw_mnist)
     names = tfds.builder("fashion_mnist", data_dir=tmp_path / "tfds").info.features["label"].names
     assert names[9] == "Ankle boot"
 
@@ -130,7 +135,7 @@ def test_cifar10_from_the_official_archive(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "raw" / "cifar-10-binary.tar.gz").write_bytes(content)
     monkeypatch.setitem(mirrors.SHA256, "cifar10", hashes({"cifar-10-binary.tar.gz": content}))
     data_dir = tmp_path / "tfds"
-    preparation.prepare("cifar10", data_dir, tmp_path / "raw")
+    tfds_preparation.prepare("cifar10", data_dir, tmp_path / "raw")
     (test,) = read_with_plain_tfds(data_dir, "cifar10", "test")
     np.testing.assert_array_equal(test["image"], images[0])
     train = {r["id"]: r for r in read_with_plain_tfds(data_dir, "cifar10", "train")}
@@ -144,7 +149,7 @@ def test_cifar10_from_the_official_archive(tmp_path: Path, monkeypatch: pytest.M
 
 def test_two_processes_at_once(tmp_path: Path, mnist: dict[str, np.ndarray], raw_mnist: Path) -> None:
     data_dir = tmp_path / "tfds"
-    slow = "png = preparation._png; import time; preparation._png = lambda x: (time.sleep(0.03), png(x))[1]"
+    slow = "png = tfds_preparation._png; import time; tfds_preparation._png = lambda x: (time.sleep(0.03), png(x))[1]"
     processes = [start(data_dir, raw_mnist, slow) for _ in range(2)]
     outputs = [process.communicate(timeout=30) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
@@ -154,14 +159,14 @@ def test_two_processes_at_once(tmp_path: Path, mnist: dict[str, np.ndarray], raw
 
 def test_killed_in_the_middle(tmp_path: Path, mnist: dict[str, np.ndarray], raw_mnist: Path) -> None:
     data_dir = tmp_path / "tfds"
-    process = start(data_dir, raw_mnist, "import time; preparation._png = lambda x: time.sleep(60)")
+    process = start(data_dir, raw_mnist, "import time; tfds_preparation._png = lambda x: time.sleep(60)")
     wait_for(lambda: list(data_dir.glob(".mnist.incomplete-*/mnist/*")) or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert list(data_dir.glob(".mnist.incomplete-*")), "the kill came too early or too late"
-    assert records.find("mnist", data_dir) is None
-    preparation.prepare("mnist", data_dir)
+    assert tfds_records.find("mnist", data_dir) is None
+    tfds_preparation.prepare("mnist", data_dir)
     assert_holds(data_dir, mnist)
 
 
@@ -172,11 +177,11 @@ def test_failure_in_the_middle_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "_png", full)
+        patch.setattr(tfds_preparation, "_png", full)
         with pytest.raises(UserError, match="No space left on device"):
-            preparation.prepare("mnist", tmp_path / "tfds")
+            tfds_preparation.prepare("mnist", tmp_path / "tfds")
     assert [p.name for p in (tmp_path / "tfds").iterdir()] == [".mnist.lock"]
-    preparation.prepare("mnist", tmp_path / "tfds")
+    tfds_preparation.prepare("mnist", tmp_path / "tfds")
     assert_holds(tmp_path / "tfds", mnist)
 
 
@@ -184,21 +189,21 @@ def test_altered_bytes_leave_no_dataset(tmp_path: Path, raw_mnist: Path) -> None
     path = raw_mnist / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(UserError, match="wrong SHA-256"):
-        preparation.prepare("mnist", tmp_path / "tfds", raw_mnist)
-    assert records.find("mnist", tmp_path / "tfds") is None
+        tfds_preparation.prepare("mnist", tmp_path / "tfds", raw_mnist)
+    assert tfds_records.find("mnist", tmp_path / "tfds") is None
 
 
 def test_unwritable_data_dir_is_a_user_error(tmp_path: Path, mnist: dict[str, np.ndarray]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="--data-dir") as error:
-        preparation.prepare("mnist", tmp_path / "file" / "tfds")
+        tfds_preparation.prepare("mnist", tmp_path / "file" / "tfds")
     assert "\n" not in str(error.value)
 
 
 def test_read_only_data_dir(tmp_path: Path, mnist: dict[str, np.ndarray], raw_mnist: Path) -> None:
     """What is there can be read; what is not is a clear error, and leaves no trace."""
     data_dir = tmp_path / "tfds"
-    preparation.prepare("mnist", data_dir)
+    tfds_preparation.prepare("mnist", data_dir)
     script = """
         from aejax.data import load
         from aejax.errors import UserError
