@@ -7,6 +7,7 @@ python -m experiments.autoencoder --dataset mine.npz    your own images
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 from aejax import cli, plots
 from aejax.batching import as_float
@@ -28,12 +29,16 @@ from aejax.training.splits import load_splits, open_feed
 class Config(RunConfig):
     """Train an autoencoder; metrics, figures and checkpoints go to <runs>/autoencoder/<name>/."""
 
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {"probe"}
+
     epochs: int = at_least(1, 30)
     """passes over the training images"""
     batch_size: int = at_least(1, 256)
     """images per step, over all devices"""
     learning_rate: float = above(0, 1e-3)
     """of Adam, at its peak"""
+    probe: bool = False
+    """also read the labels from the latents: nearest neighbours and a linear probe"""
 
 
 def build_model(config: Config, image_shape: tuple[int, ...]) -> ImageToImage:
@@ -71,7 +76,7 @@ def main(config: Config) -> None:
         run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
         table = judge.joined(
             judge.of_splits(method, states, {name: part.images for name, part in data.parts().items()}, mesh),
-            judge.judge(trained, data.train, data.test),
+            judge.judge(trained, data.train, data.test, settings=judge.Settings(representation=config.probe)),
         )
         run.finish(config, mesh, table)
 

@@ -44,6 +44,7 @@ class Settings(NamedTuple):
       nll_images: test images, from the first, to estimate it on.
       judge_samples: whether to train a classifier to judge samples by.
       parzen_samples: samples for the Parzen-window estimate; 0 leaves it out.
+      representation: whether to probe the latents with labels.
       pca: whether to set PCA with the same number of components next to the reconstructions.
     """
 
@@ -51,6 +52,7 @@ class Settings(NamedTuple):
     nll_images: int = 1000
     judge_samples: bool = True
     parzen_samples: int = 0
+    representation: bool = True
     pca: bool = True
 
     @classmethod
@@ -95,7 +97,7 @@ def judge(
     stages: dict[str, Callable[[], Table]] = {
         "reconstructions": lambda: _reconstructions(trained, train, test, settings),
         "likelihood": lambda: _likelihood(trained, test, settings),
-        "representation": lambda: _representation(trained, train, test),
+        "representation": lambda: _representation(trained, train, test, settings),
         "prior match": lambda: _prior_match(trained, test),
         "Parzen windows": lambda: _parzen(trained, held_out or train, test, settings),
         "samples": lambda: _samples(trained, *(original or (train, test)), settings),
@@ -190,8 +192,8 @@ def _likelihood(trained: Sequence[Trained], test: Labelled, settings: Settings) 
     return {"test": figures}
 
 
-def _representation(trained: Sequence[Trained], train: Labelled, test: Labelled) -> Table:
-    if not trained[0].has_latents:
+def _representation(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
+    if not (settings.representation and trained[0].has_latents):
         return {}
     return {"test": over_seeds([_of_codes(one, train, test) for one in trained])}
 
