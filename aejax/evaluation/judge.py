@@ -134,16 +134,20 @@ def restorations(
     return joined(*(stage() for stage in _shown(stages)))
 
 
-def left_out(train: Labelled, test: Labelled, *, prior: bool = True) -> list[str]:
-    """Says in one line each what `judge` cannot compute of a dataset, before anything is trained.
+def left_out(train: Labelled, test: Labelled, *, latents: bool = True, prior: bool = True) -> list[str]:
+    """Says in one line each what cannot be computed of a dataset, before anything is trained.
 
-    `prior` tells whether the models have one, and with it samples to judge.
+    Args:
+      train: what is learnt from.
+      test: what is judged.
+      latents: whether the models' latents are to be probed.
+      prior: whether the models have a prior, and with it samples to judge.
     """
     shape, labels = test.images.shape[1:], (train.labels, test.labels)
-    found = [image_quality.ssim_needs(shape), representation.needs(shape, *labels)]
-    if prior:
-        found.append(sample_quality.needs(shape, *labels))
-    return [reason for reason in found if reason]
+    found = [image_quality.ssim_needs(shape)]
+    found += [representation.needs(shape, *labels)] if latents else []
+    found += [sample_quality.needs(shape, *labels)] if prior else []
+    return [f"left out: {reason}" for reason in found if reason]
 
 
 def quality(pictures: np.ndarray, images: np.ndarray) -> dict[str, float]:

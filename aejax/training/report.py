@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +18,13 @@ Table = Mapping[str, Mapping[str, float]]
 def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Means of metrics given one value per example."""
     return {name: float(np.mean(v, dtype=np.float64)) for name, v in values.items()}
+
+
+def note(lines: Iterable[str]) -> None:
+    """Tells the user something of a run, on stderr; of several processes, process 0 alone does."""
+    if distributed.first():
+        for line in lines:
+            print(line, file=sys.stderr)
 
 
 def environment(mesh: Mesh) -> dict[str, Any]:
