@@ -25,7 +25,7 @@ def html(
     title: str,
     class_names: Sequence[str] | None = None,
 ) -> str:
-    """A page that decodes the place under the pointer and shows the images that lie there; it loads nothing.
+    """Writes a page that decodes the place under the pointer and shows the images that lie there; it loads nothing.
 
     Args:
       decoder: a DenseDecoder or a LatentDecoder of a ConvDecoder, of 2 latents, whose outputs are logits.
