@@ -64,12 +64,24 @@ def learning_curves(
 
 
 @styled()
-def lines(x: ArrayLike, curves: Mapping[str, ArrayLike], x_label: str, y_label: str, title: str) -> Figure:
-    """Draws a line per entry, labelled in a legend: x and every curve are (n,)."""
+def lines(
+    x: ArrayLike,
+    curves: Mapping[str, ArrayLike],
+    x_label: str,
+    y_label: str,
+    title: str,
+    bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+) -> Figure:
+    """Draws a line per entry, labelled in a legend: x and every curve are (n,).
+
+    `bands` has the lower and upper ends of intervals, (n,) each, by the curves' names.
+    """
     figure = new_figure(6, 3.6, layout="constrained")
     axes = figure.add_subplot()
-    for i, (label, values) in enumerate(curves.items()):
-        axes.plot(x, values, **_line(i), marker="o", markersize=4, label=printable(label, 40))
+    for i, (name, values) in enumerate(curves.items()):
+        axes.plot(x, values, **_line(i), marker="o", markersize=4, label=printable(name, 40))
+        if bands and name in bands:
+            axes.fill_between(np.asarray(x), *bands[name], color=COLOURS[i % len(COLOURS)], alpha=0.15, linewidth=0)
     axes.set_title(printable(title, 70), size=11, color=INK, weight="bold", loc="left")
     axes.set_xlabel(printable(x_label), color=INK)
     axes.set_ylabel(printable(y_label), color=INK)
