@@ -179,7 +179,7 @@ def _decoded(prepared: tfds_records.Prepared, split: str, rows: np.ndarray | Non
     key = {
         "name": f"{prepared.name}-{split}",
         "folder": str(prepared.folder),
-        "files": prepared.fingerprint(),
+        "state": prepared.fingerprint(),
         "size": options.size.key(),
         "rows": sources.digest(rows),
         "format": 2,
@@ -193,7 +193,7 @@ def _stored_labels(prepared: tfds_records.Prepared, split: str) -> np.ndarray | 
     key = {
         "name": f"{prepared.name}-{split}-labels",
         "folder": str(prepared.folder),
-        "files": prepared.fingerprint(),
+        "state": prepared.fingerprint(),
         "format": 2,
     }
     return cached(key, lambda _: Arrays(np.empty(0, np.uint8), tfds_records.class_labels(prepared, split))).labels
