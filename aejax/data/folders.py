@@ -5,6 +5,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,71 +96,70 @@ def _state(folder: Path, files: list[File]) -> str:
 
 
 def _build(folder: Path, files: list[File], names: tuple[str, ...], options: ReadOptions, allocate: Allocate) -> Arrays:
-    unreadable: dict[str, str] = {}
-
-    def refused(file: File, error: UnreadableError) -> None:
-        if not options.skip_unreadable:
-            raise UserError(
-                f"{str(folder / file.path)!r} cannot be read ({error}): remove it, or leave such files out with "
-                "--skip-unreadable"
-            ) from error
-        unreadable[file.path] = str(error)
-
-    workers = options.workers if options.workers is not None else os.cpu_count() or 1
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        colours = _mapped(pool, lambda file: _attempt(image_files.is_grey, folder / file.path), files)
-        greys = []
-        for file, grey in colours:
-            if isinstance(grey, UnreadableError):
-                refused(file, grey)
-            else:
-                greys.append(grey)
-        in_grey = all(greys)
+    workers = max(1, options.workers if options.workers is not None else os.cpu_count() or 1)
+    bar = tqdm(total=len(files), desc=f"decoding {folder.name}", unit=" images", delay=1, disable=None)
+    with bar, ThreadPoolExecutor(workers) as pool:
+        reading = _Reading(folder, options.skip_unreadable, pool)
+        grey = all(reading.each(image_files.is_grey, files))
 
         def images(binary: bool) -> Iterator[Decoded]:
-            def one(file: File) -> Decoded | UnreadableError:
-                pixels = _attempt(lambda path: image_files.decode(path, in_grey), folder / file.path)
-                return (
-                    pixels if isinstance(pixels, UnreadableError) else decoded(file.path, pixels, options.size, binary)
-                )
+            def one(path: Path) -> Decoded:
+                name = path.relative_to(folder).as_posix()
+                return decoded(name, image_files.decode(path, grey), options.size, binary)
 
             bar.reset()
-            for file, image in _mapped(pool, one, [file for file in files if file.path not in unreadable]):
+            for image in reading.each(one, files):
                 bar.update()
-                if isinstance(image, UnreadableError):
-                    refused(file, image)
-                else:
-                    yield image
+                yield image
 
-        with tqdm(total=len(files), desc=f"decoding {folder.name}", unit=" images", delay=1, disable=None) as bar:
-            array, binary = assemble(len(files) - len(unreadable), images, allocate, str(folder))
-    kept = [file for file in files if file.path not in unreadable]
+        array, binary = assemble(len(files) - len(reading.unreadable), images, allocate, str(folder))
+    kept = [file for file in files if file.path not in reading.unreadable]
     index = {"": UNKNOWN} | {name: i for i, name in enumerate(names)}
     labels = np.array([index[file.label] for file in kept], np.int32) if names else None
-    return Arrays(array, labels, _meta(folder, kept, labels, unreadable, binary, len(files)))
+    lengths = dict(Counter(file.part for file in kept))
+    return Arrays(array, labels, {"lengths": lengths, "notes": _notes(folder, labels, reading.unreadable, binary)})
 
 
-def _meta(
-    folder: Path, kept: list[File], labels: np.ndarray | None, unreadable: dict[str, str], binary: bool, count: int
-) -> dict[str, Any]:
+def _notes(folder: Path, labels: np.ndarray | None, unreadable: set[str], binary: bool) -> list[str]:
     notes = []
     if unreadable:
-        named = ", ".join(map(repr, sorted(unreadable)[:_MOST_NAMED])) + (
-            ", ..." if len(unreadable) > _MOST_NAMED else ""
-        )
-        notes.append(f"{folder}: {len(unreadable):,} of {count:,} files cannot be read and are left out ({named})")
+        named = ", ".join([*map(repr, sorted(unreadable)[:_MOST_NAMED]), *["..."] * (len(unreadable) > _MOST_NAMED)])
+        notes.append(f"{folder}: {len(unreadable):,} of the files cannot be read and are left out ({named})")
     if binary:
         notes.append(f"{folder}: pixels of 0 and 1, read as black and white")
     if labels is not None and (labels == UNKNOWN).any():
-        notes.append(f"{folder}: {(labels == UNKNOWN).sum():,} of {len(kept):,} images have no label")
-    return {"lengths": dict(Counter(file.part for file in kept)), "notes": notes}
+        notes.append(f"{folder}: {(labels == UNKNOWN).sum():,} of {len(labels):,} images have no label")
+    return notes
 
 
-def _attempt(function: Callable[[Path], T], path: Path) -> T | UnreadableError:
-    try:
-        return function(path)
-    except UnreadableError as error:
-        return error
+@dataclass
+class _Reading:
+    """Files of a folder, read by threads; those that are no images are refused, or left out and noted."""
+
+    folder: Path
+    skip_unreadable: bool
+    pool: ThreadPoolExecutor
+    unreadable: set[str] = field(default_factory=set)
+
+    def each(self, read: Callable[[Path], T], files: list[File]) -> Iterator[T]:
+        """Applies `read` to the path of every readable file, in order."""
+
+        def attempt(file: File) -> T | UnreadableError:
+            try:
+                return read(self.folder / file.path)
+            except UnreadableError as error:
+                return error
+
+        for file, result in _mapped(self.pool, attempt, [file for file in files if file.path not in self.unreadable]):
+            if not isinstance(result, UnreadableError):
+                yield result
+            elif self.skip_unreadable:
+                self.unreadable.add(file.path)
+            else:
+                raise UserError(
+                    f"{str(self.folder / file.path)!r} cannot be read ({result}): remove it, or leave such files out "
+                    "with --skip-unreadable"
+                ) from result
 
 
 def _mapped(pool: ThreadPoolExecutor, function: Callable[[T], U], items: list[T]) -> Iterator[tuple[T, U]]:

@@ -153,7 +153,7 @@ def test_what_is_no_image_is_named_or_left_out(
     assert sorted(brightness(dataset.images)) == [3 * i for i in range(20) if i != 7]
     assert dataset.labels is not None
     np.testing.assert_array_equal(dataset.labels, dataset.images[:, 0, 0, 0] // 3 % 2)
-    assert "1 of 20 files cannot be read and are left out ('b/7.png')" in capsys.readouterr().err
+    assert "1 of the files cannot be read and are left out ('b/7.png')" in capsys.readouterr().err
 
 
 def test_a_limit_keeps_some_of_each_part(tmp_path: Path) -> None:
