@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import glob
 import json
 import math
 import mmap
@@ -51,7 +52,8 @@ def cached(key: Mapping[str, object], build: Callable[[Allocate], Arrays], most_
     """Returns what `build` returns, from the disk if an undamaged copy is there.
 
     Args:
-      key: everything that the arrays depend on, as JSON values; `key["name"]` also names the files.
+      key: everything that the arrays depend on, as JSON values; `key["name"]` also names the files, and `key["state"]`
+        is what changes as the source does: once arrays are written, those of other states are removed.
       build: makes the arrays; images that it writes to an array of `allocate` never have to fit into memory.
       most_bytes: the largest images that may be held in memory where the disk cannot take them; None: any.
 
@@ -61,8 +63,10 @@ def cached(key: Mapping[str, object], build: Callable[[Allocate], Arrays], most_
     Raises:
       UserError: if the images can be held neither on the disk nor in memory.
     """
-    digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    stem = directory() / "datasets" / f"{key['name']}-{digest}".replace("/", "-")
+    source = _digest({name: value for name, value in key.items() if name != "state"})
+    state = _digest(key.get("state"))
+    prefix = f"{key['name']}-{source}-".replace("/", "-")
+    stem = directory() / "datasets" / f"{prefix}{state}"
     if (arrays := _read(stem)) is not None:
         return arrays
     with _workspace(stem.parent) as folder:
@@ -71,8 +75,15 @@ def cached(key: Mapping[str, object], build: Callable[[Allocate], Arrays], most_
         with contextlib.suppress(OSError):
             if folder is not None:
                 _write(folder, stem, arrays)
+                for other in stem.parent.glob(f"{glob.escape(prefix)}*"):
+                    if not other.name.startswith(stem.name):
+                        other.unlink()
                 return _read(stem) or arrays
         return arrays
+
+
+def _digest(value: object) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(stem: Path) -> Arrays | None:

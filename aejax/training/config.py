@@ -43,7 +43,7 @@ class RunConfig:
     """resize images to this many pixels square; None: the dataset's own size"""
     fit: Literal["crop", "stretch"] = "crop"
     """with --image-size, images that are not square: cut out their centre, or stretch them"""
-    limit: int | None = at_least(3, None)
+    limit: int | None = at_least(10, None)
     """for a first try, at most this many images of each split"""
     skip_unreadable: bool = False
     """leave out files of a folder that are no images, instead of refusing the folder"""

@@ -144,3 +144,14 @@ def test_large_files_are_checked_in_places(monkeypatch: pytest.MonkeyPatch) -> N
     flip_a_bit(files(".images.npy")[0])
     with pytest.raises(AssertionError, match="built again"):
         cached(KEY, refuse)
+
+
+def test_another_state_of_the_source_takes_the_place_of_the_one_before() -> None:
+    cached({**KEY, "state": 1}, make)
+    cached({**KEY, "size": 4, "state": 1}, make)
+    before = set((directory() / "datasets").iterdir())
+    cached({**KEY, "state": 2}, make)
+    assert len(set((directory() / "datasets").iterdir())) == len(before) == 6
+    cached({**KEY, "size": 4, "state": 1}, refuse)
+    with pytest.raises(AssertionError, match="built again"):
+        cached({**KEY, "state": 1}, refuse)

@@ -135,7 +135,7 @@ def test_official_files_with_another_checksum_are_refused(
     register(monkeypatch, server[0])
     path = server[1] / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(change(path.read_bytes()))  # type: ignore[operator]
-    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte\.gz has not the SHA-256 that tfds registers"):
+    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte\.gz has another SHA-256 than tfds registers"):
         mirrors.fetch("mnist")
 
 
