@@ -1,5 +1,6 @@
 """The benchmark for the day that a GPU is lent: its order, its time, and what it keeps."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -84,6 +85,13 @@ def test_a_stage_that_outlasts_the_time_is_killed_and_the_next_does_not_begin(be
 
     assert accelerator.run(bench, [Stage("long", long), Stage("late", lambda bench: {})]) == ["late"]
     assert [line["failed"] for line in lines(bench)] == ["the time was over"]
+
+
+def test_a_smoke_test_that_fails_says_why_in_a_line(bench: Bench) -> None:
+    result = accelerator.attempt(bench, Stage("smoke/nothing", functools.partial(stages._smoke, "nothing")))
+    assert result is not None
+    assert result["failed"].startswith("RuntimeError: status 1: ")
+    assert result["failed"].endswith("No module named experiments.nothing")
 
 
 def test_results_of_other_options_are_not_mixed(bench: Bench) -> None:
