@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from aejax.pixels import BERNOULLI, Pixels, gaussian
 from jax import Array
 
 from aejax import corruptions
