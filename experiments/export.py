@@ -4,8 +4,6 @@ python -m experiments.export runs/autoencoder/mnist-seed0
 python -m experiments.export runs/vae/mnist-lesson-elbo-seeds0-4 --checkpoint best --seed-index 2
 """
 
-import contextlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +19,8 @@ from aejax.errors import UserError
 from aejax.export import Functions
 from aejax.methods.method import Params, part
 from aejax.pixels import BERNOULLI
-from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig
+from aejax.training.records import read_params, read_run
 from experiments import (
     aae,
     aae_semi_supervised,
@@ -67,13 +65,12 @@ def main(config: Config) -> None:
     seeds = trained.seeds
     if not 0 <= config.seed_index < seeds:
         raise UserError(f"--seed-index {config.seed_index}: {run} has the indices 0 to {seeds - 1}")
-    step, params = read_params(run, config.checkpoint)
-    params = jax.tree.map(lambda leaf: leaf[config.seed_index], params)
+    step, params = read_params(run, config.checkpoint, config.seed_index)
     shape = config.image_shape or image_shape(trained, config.data_dir)
     about = {
         "experiment": experiment,
         "run": run.name,
-        "config": json.loads((run / "config.json").read_text()),
+        "config": read_run(run).options,
         "seed": trained.seed + config.seed_index,
         "checkpoint": config.checkpoint,
         "step": step,
@@ -128,32 +125,14 @@ def read_config(run: Path) -> tuple[str, RunConfig]:
     Raises:
       UserError: if it is no run's, or its config.json is damaged.
     """
-    experiment, file = run.parent.name, run / "config.json"
-    if not file.is_file():
-        raise UserError(f"{run} holds no run (no config.json): name a folder <runs>/<experiment>/<name>")
-    if experiment not in CONFIGS:
-        raise UserError(f"{run} lies in no folder of an experiment's name: {', '.join(CONFIGS)}")
+    record = read_run(run)
+    if record.experiment not in CONFIGS:
+        raise UserError(f"{run} is no run of an experiment that can be exported: {', '.join(CONFIGS)}")
     try:
-        values: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(file.read_text()).items()
-        }
-        return experiment, CONFIGS[experiment](**values)
-    except (OSError, ValueError, TypeError, AttributeError, UserError) as error:
-        raise UserError(f"{file} is not that of a run of {experiment} ({error}): name another run") from None
-
-
-def read_params(run: Path, which: Literal["last", "best"]) -> tuple[int, Params]:
-    """The step and the params of a checkpoint.
-
-    Raises:
-      UserError: if there is none, or it is damaged.
-    """
-    path = run / "checkpoints"
-    if not path.is_dir() or not any(path.iterdir()):
-        raise UserError(f"{run} holds no checkpoint: name a run that has trained, not one that sums up others")
-    with contextlib.closing(Checkpoints(path)) as checkpoints:
-        step, tree = checkpoints.read(which)
-    return step, tree["state"]["params"]
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.options.items()}
+        return record.experiment, CONFIGS[record.experiment](**values)
+    except (ValueError, TypeError, AttributeError, UserError) as error:
+        raise UserError(f"{run / 'config.json'} is not that of a run of {record.experiment} ({error})") from None
 
 
 def image_shape(trained: RunConfig, data_dir: Path | None) -> tuple[int, ...]:
