@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
+from aejax import rng
 from aejax.errors import UserError
 
 OnNonFinite = Literal["stop", "skip"]
@@ -47,7 +48,7 @@ class RunConfig:
     """for a first try, at most this many images of each split"""
     skip_unreadable: bool = False
     """leave out files of a folder that are no images, instead of refusing the folder"""
-    seed: int = at_least(0, 0)
+    seed: int = at_least(0, 0, below=rng.SEEDS)
     """root of all randomness: initialisation, shuffling, noise"""
     seeds: int = at_least(1, 1)
     """trains the seeds --seed, --seed + 1, ... in one program; figures become mean and sd over them"""
@@ -83,6 +84,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        # An experiment that times several numbers of seeds has a tuple of them.
+        if isinstance(self.seeds, int) and self.seed + self.seeds > rng.SEEDS:
+            raise UserError(f"--seeds {self.seeds} from --seed {self.seed}: the last one must be below {rng.SEEDS}")
         if any(separator in self.name for separator in "/\\") or self.name in (".", ".."):
             raise UserError(f"--name must be a plain folder name, not {self.name!r}")
 
@@ -152,7 +156,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         if "minimum" in field.metadata and not number >= field.metadata["minimum"]:
             raise UserError(f"{option} must be at least {field.metadata['minimum']}, not {number}")
         if "below" in field.metadata and not number < field.metadata["below"]:
-            raise UserError(f"{option} must be below {field.metadata['below']}, not {number:g}")
+            raise UserError(f"{option} must be below {field.metadata['below']}, not {number}")
         if "above" in field.metadata and not (number > field.metadata["above"] and math.isfinite(number)):
             raise UserError(f"{option} must be a finite number above {field.metadata['above']}, not {number}")
 

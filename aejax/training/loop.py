@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from aejax import batching, rng
 from aejax.data.feeds import Block, Feed, Order, Tree
+from aejax.errors import UserError
 from aejax.methods.method import Method, State
-from aejax.training import distributed, nonfinite
+from aejax.training import distributed, fingerprints, nonfinite
 from aejax.training.config import OnNonFinite
 from aejax.training.interruption import Interrupted, StopRequest
 from aejax.training.runs import Run
@@ -82,7 +83,9 @@ def fit(
       NonFiniteError: at the first step with a NaN or infinite metric, or where the run skips them at the tenth in a
         row; the checkpoints stay as they are.
       Interrupted: after Ctrl-C or SIGTERM, with everything saved.
+      UserError: if the run was begun with another method or has been trained for more epochs.
     """
+    run.confirm(fingerprints.of_training(method, feed, seed, seeds))
     root = roots(seed, seeds)
     last_step = epochs * feed.steps_per_epoch
     step, progress = restore_or_start(method, feed, run, root, last_step)
@@ -134,6 +137,11 @@ def restore_or_start(method: Method, feed: Feed, run: Run, root: Array, last_ste
     shapes = jax.eval_shape(lambda: initial_progress(method, feed, root))
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), shapes)
     step, progress = run.checkpoints.restore(like) or (0, _initial(method, feed, root))
+    if step > last_step:
+        raise UserError(
+            f"{run.path} has been trained for {step // feed.steps_per_epoch} epochs: set --epochs to at least that, or "
+            "choose another --name"
+        )
     run.log.rewind(step)
     if step and distributed.first():
         what = "complete" if step >= last_step else "resuming"
