@@ -1,4 +1,4 @@
-"""Models of images without a prior: the autoencoder and, with a corrupted input, the denoiser and the super-resolver."""
+"""Models of images without a prior: the autoencoder and, with a corrupted input, denoiser and super-resolver."""
 
 from dataclasses import dataclass, field
 from typing import Any

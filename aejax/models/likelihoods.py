@@ -22,7 +22,7 @@ class Likelihood(abc.ABC):
     Attributes:
       name: of the metric that reports the loss per pixel and channel.
       outputs_per_value: the number of the decoder's output channels for each channel of the images.
-      discrete: whether it gives probabilities to the 256 levels of 8-bit images, so that bits per dimension are defined.
+      discrete: whether it is a probability of each of the 256 levels of 8-bit images, which has bits per dimension.
     """
 
     name: ClassVar[str]
