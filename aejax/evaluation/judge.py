@@ -118,9 +118,7 @@ def restorations(
         }
         for name, part in splits.items()
     } | {
-        name: lambda name=name, baseline=baseline: {
-            f"test: {name}": quality(baseline(inputs), splits["test"].images)
-        }
+        name: lambda name=name, baseline=baseline: {f"test: {name}": quality(baseline(inputs), splits["test"].images)}
         for name, baseline in baselines.items()
     }
     return joined(*(stage() for stage in _shown(stages)))
@@ -166,7 +164,7 @@ def _reconstructions(trained: Sequence[Trained], train: Labelled, test: Labelled
     """Rows of the reconstructions' quality, next to PCA's with as many components as the model has latents."""
     rows = {"test": over_seeds([quality(one.reconstruct(test.images), test.images) for one in trained])}
     components = trained[0].latents
-    if settings.pca and 0 < components < min(len(train.images), np.prod(test.images.shape[1:])):
+    if settings.pca and 0 < components < min(len(train.images), int(np.prod(test.images.shape[1:]))):
         linear = pca.fit(train.images, components)
         rows[f"test: PCA, {components} components"] = quality(linear.reconstruct(test.images), test.images)
     return rows
@@ -193,7 +191,7 @@ def _representation(trained: Sequence[Trained], train: Labelled, test: Labelled)
 def _of_codes(one: Trained, train: Labelled, test: Labelled) -> dict[str, float]:
     codes = _flat(one.encode(test.images))
     row = {"active_units": float(active_units(codes))}
-    if _has_classes(train.labels) and test.labels is not None:
+    if train.labels is not None and _has_classes(train.labels) and test.labels is not None:
         known = _flat(one.encode(train.images)), train.labels, codes, test.labels
         row |= {
             "knn": representation.knn_accuracy(*known),

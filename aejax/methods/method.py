@@ -148,7 +148,8 @@ def several_optimizers(
         return TrainState(params, opt_states, jnp.int32(0), extra)
 
     def step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
-        params, opt_states, metrics = state.params, {}, {}
+        params, opt_states = state.params, {}
+        metrics: Metrics = {}
         for phase in phases:
             opt_state = state.opt_state[phase.name]
             params, opt_states[phase.name], means = _update(phase, params, opt_state, batch, key, state.step)

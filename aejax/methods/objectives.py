@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 from aejax import losses
@@ -19,8 +18,8 @@ from aejax.models.latent_variable import Terms
 Objective = Callable[[Terms], Array]
 
 
-Weight = float | optax.Schedule
-"""A number, or a function of the number of updates so far."""
+Weight = float | Callable[[Array], Array | float]
+"""A number, or a function of the number of updates so far, such as one of optax's schedules."""
 
 
 def negative_elbo(terms: Terms) -> Array:
@@ -106,6 +105,8 @@ def beta_tc(beta: float, dataset_size: int, kl_weight: Weight = 1.0) -> Objectiv
     """
 
     def objective(terms: Terms) -> Array:
+        if terms.mean is None or terms.log_variance is None:
+            raise TypeError("beta_tc needs a posterior that is a diagonal Gaussian")
         z = terms.latents[:, 0]
         # (image i's latent, under image j's posterior, dimension)
         pairs = jax.vmap(jax.vmap(_log_density, (None, 0, 0)), (0, None, None))(z, terms.mean, terms.log_variance)

@@ -6,6 +6,7 @@ own, under params["prior"], or use the posterior's.
 
 import abc
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -177,8 +178,9 @@ class ClassAndStylePrior(Prior):
 
 def by_name(name: str, latents: int) -> Prior:
     """Returns the prior that an option names: "normal", or in the plane "mixture" or "swiss_roll"."""
-    return {
+    makers: dict[str, Callable[[], Prior]] = {
         "normal": lambda: StandardNormal(latents=latents),
         "mixture": MixtureOnRing,
         "swiss_roll": SwissRoll,
-    }[name]()
+    }
+    return makers[name]()
