@@ -101,7 +101,6 @@ def of_prior(config: Config, prior: str, labels: int) -> aae.Config:
         discriminator_rate=config.discriminator_rate,
         generator_rate=config.generator_rate,
         adversarial_b1=config.adversarial_b1,
-        schedule=config.schedule,
         gan_loss=config.gan_loss,
         judge_samples=False,
         parzen_samples=0,

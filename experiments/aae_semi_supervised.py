@@ -156,13 +156,13 @@ def training_examples(config: Config, data: Dataset, labels: np.ndarray) -> Exam
     n = len(data.images)
     if config.clusters is not None:
         return Examples(data.images, data.images, np.full(n, -1, np.int32))
-    classes = int(labels.max()) + 1
-    if config.labels % classes:
-        raise UserError(f"--labels {config.labels} is not a multiple of the {classes} classes: choose one")
-    each = config.labels // classes
+    classes = np.unique(labels[labels >= 0])
+    if config.labels % len(classes):
+        raise UserError(f"--labels {config.labels} is not a multiple of the {len(classes)} classes: choose one")
+    each = config.labels // len(classes)
     key = rng.stream(rng.root_key(config.seed), "labelled images")
     order = np.asarray(jax.random.permutation(key, n))
-    of_class = [order[labels[order] == label][:each] for label in range(classes)]
+    of_class = [order[labels[order] == label][:each] for label in classes]
     if min(map(len, of_class)) < each:
         raise UserError(f"--labels {config.labels} asks for {each} images of each class, more than there are: lower it")
     # Interleaved, and shuffled as a whole by the feed: every batch meets all of them alike.
@@ -171,27 +171,31 @@ def training_examples(config: Config, data: Dataset, labels: np.ndarray) -> Exam
 
 
 def of_split(data: Dataset) -> Examples:
-    """Returns a split for `evaluate`, which reads the images and their labels alone."""
-    return Examples(data.images, data.images, data.labels)  # type: ignore[arg-type]
+    """Returns a split's images with a known label, for `evaluate`, which reads `images` and `labels` alone."""
+    images, labels = known(data)
+    return Examples(images, images, labels)
+
+
+def known(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the images whose label is known, and their labels."""
+    assert data.labels is not None
+    rows = data.labels >= 0
+    # A boolean index copies.
+    return (data.images, data.labels) if rows.all() else (data.images[rows], data.labels[rows])
 
 
 def cluster_errors(data: Splits, trained: list[Trained]) -> Table:
     """Computes the error by the paper's protocol: a cluster has the label of the held-out image most probable in it."""
-    assert data.held_out.labels is not None
 
     def probabilities(one: Trained, images: np.ndarray) -> np.ndarray:
         return one.encode(images)[:, : one.model.posterior.classes]
 
-    names = [data.held_out.labels[probabilities(one, data.held_out.images).argmax(axis=0)] for one in trained]
-    return {
-        split: over_seeds(
-            [
-                {"error": float(np.mean(own[probabilities(one, part.images).argmax(axis=1)] != part.labels))}
-                for own, one in zip(names, trained, strict=True)
-            ]
-        )
-        for split, part in data.parts().items()
-    }
+    def error(one: Trained, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        named = chosen_labels[probabilities(one, chosen).argmax(axis=0)]
+        return {"error": float(np.mean(named[probabilities(one, images).argmax(axis=1)] != labels))}
+
+    chosen, chosen_labels = known(data.held_out)
+    return {split: over_seeds([error(one, *known(part)) for one in trained]) for split, part in data.parts().items()}
 
 
 def draw(config: Config, run: Run, trained: Trained, classes: int) -> None:

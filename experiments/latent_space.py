@@ -70,6 +70,8 @@ def main(config: Config) -> None:
     data = load_splits(config)
     if data.train.labels is None or data.test.labels is None:
         raise UserError(f"--dataset {config.dataset} has no labels, which colour the plane: choose another")
+    if reason := classifier.needs(data.image_shape, data.train.labels, data.test.labels):
+        raise UserError(f"{reason}: set --image-size, or choose another --dataset")
     check_batch(data.train.images, config.batch_size, mesh)
     name = f"{plain_name(config.dataset)}-{seeds_name(config)}"
     config = dataclasses.replace(config, name=config.name or name)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import optax
 
-from aejax import priors
 from aejax.methods import adversarial, variational
 from aejax.methods.method import Method
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.posteriors import DeterministicPosterior, GaussianPosterior
+from aejax.models.priors import StandardNormal
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import GaussianEncoder, LatentEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
@@ -19,15 +21,16 @@ SHAPE = IMAGES.shape[1:]
 
 
 def vae() -> Method:
-    return variational.vae(
-        variational.Model(GaussianEncoder(MLP((6,)), 2), DenseDecoder((6,), SHAPE)), optax.adam(1e-2)
-    )
+    posterior = GaussianPosterior(GaussianEncoder(MLP((6,)), 2))
+    model = LatentVariableModel(posterior, DenseDecoder((6,), SHAPE), StandardNormal(latents=2))
+    return variational.vae(model, optax.adam(1e-2))
 
 
 def aae() -> Method:
-    coders = LatentEncoder(MLP((6,)), 2), DenseDecoder((6,), SHAPE)
-    model = adversarial.Model(*coders, Discriminator((6,)), priors.standard_normal(2))
-    return adversarial.aae(model, adversarial.Optimizers(*[optax.adam(1e-2)] * 3))
+    posterior = DeterministicPosterior(LatentEncoder(MLP((6,)), 2))
+    model = LatentVariableModel(posterior, DenseDecoder((6,), SHAPE), StandardNormal(latents=2))
+    adversary = adversarial.Adversary(model, Discriminator((6,)))
+    return adversarial.aae(adversary, adversarial.Optimizers(*[optax.adam(1e-2)] * 3))
 
 
 METHODS: dict[str, Callable[[], Method]] = {"autoencoder": noisy_autoencoder, "vae": vae, "aae": aae}
