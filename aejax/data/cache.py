@@ -1,6 +1,7 @@
 """Decoded arrays on disk, so that a dataset is decoded once and mapped into memory from then on."""
 
 import contextlib
+import errno
 import functools
 import glob
 import json
@@ -139,9 +140,7 @@ def _allocate(folder: Path | None, most_bytes: int | None, shape: tuple[int, ...
         path = folder / "allocated"
         try:
             array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-            with path.open("r+b") as file:
-                # Without its blocks reserved, a full disk would kill the process at a later write to the map.
-                os.posix_fallocate(file.fileno(), 0, array.offset + size)
+            _reserve(path, array.offset + size)
             return array
         except OSError:
             path.unlink(missing_ok=True)
@@ -151,6 +150,18 @@ def _allocate(folder: Path | None, most_bytes: int | None, shape: tuple[int, ...
             "more space with $AEJAX_CACHE_DIR, or lower --image-size or --limit"
         )
     return np.empty(shape, np.uint8)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Reserves a file's blocks: else a full disk would kill the process at a later write to the map."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
 
 
 def _write(folder: Path, stem: Path, arrays: Arrays) -> None:

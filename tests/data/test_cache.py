@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -155,3 +158,17 @@ def test_another_state_of_the_source_takes_the_place_of_the_one_before() -> None
     cached({**KEY, "size": 4, "state": 1}, refuse)
     with pytest.raises(AssertionError, match="built again"):
         cached({**KEY, "state": 1}, refuse)
+
+
+def test_a_kill_leaves_nothing_half() -> None:
+    code = """
+import os, signal
+from aejax.data.cache import cached
+def build(allocate):
+    allocate((50, 4, 5, 3))[:20] = 7
+    os.kill(os.getpid(), signal.SIGKILL)
+cached({"name": "toy/a-train", "size": 3}, build)
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
+    assert len(list((directory() / "datasets").glob("incomplete-*/*"))) == 1
+    np.testing.assert_array_equal(cached(KEY, make).images, IMAGES)
