@@ -76,6 +76,7 @@ def test_kills_are_counted_and_both_runs_compared(
     assert "farthest step before the last life" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_ends_as_one_left_alone(tmp_path: Path) -> None:
     config = Config(dataset="digits", image_size=12, epochs=40, kills=1, longest=7.0, devices=1, runs=tmp_path, seed=1)
     soak.main(config)
