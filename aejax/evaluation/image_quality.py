@@ -4,6 +4,7 @@ Images are floating point, (n, h, w, c), in [0, 1]. Every function raises ValueE
 anything else: a silent broadcast or a wrapped uint8 difference would give a plausible wrong number.
 """
 
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp

@@ -178,9 +178,7 @@ def open_run(
         distributed.barrier()
         if not path.exists():
             raise UserError(f"{path}, made by process 0, is not there: set --runs to a folder that all processes share")
-        run = Run(
-            path, stop, record, config.on_nonfinite, model=model, image_shape=image_shape, seed=config.seed
-        )
+        run = Run(path, stop, record, config.on_nonfinite, model=model, image_shape=image_shape, seed=config.seed)
         try:
             yield run
         finally:
