@@ -159,7 +159,14 @@ def machine() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "missing"
-    where = {"cards": cards, "cores": os.cpu_count(), "python": sys.version.split()[0], "versions": versions}
+    load = os.getloadavg()[0]
+    where = {
+        "cards": cards,
+        "cores": os.cpu_count(),
+        "load_average": load,
+        "python": sys.version.split()[0],
+        "versions": versions,
+    }
     return {**where, "date": time.strftime("%Y-%m-%d %H:%M")}
 
 
