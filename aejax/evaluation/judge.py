@@ -20,7 +20,7 @@ from aejax.evaluation import classifier, image_quality, parzen, pca, prior_match
 from aejax.evaluation.likelihood import active_units, bits_per_dimension
 from aejax.methods.method import Method, State
 from aejax.models.trained import Trained
-from aejax.tables import Row, Table, joined, mean_of_examples, over_seeds
+from aejax.tables import Row, Table, joined, mean_of_examples, by_seed
 
 _BLOCK = 4096  # images whose quality is computed at once, which bounds the memory
 CODES, FLOOR = "prior match: codes", "prior match: two prior samples"
@@ -65,7 +65,7 @@ def of_splits(method: Method, states: Sequence[State], splits: Mapping[str, Any]
     """Averages the method's own metrics over each split: trees of arrays as a feed takes them, by name."""
     evaluate = batching.over_images(method.evaluate, mesh)
     return {
-        name: over_seeds([mean_of_examples(evaluate(state, images)) for state in states])
+        name: by_seed([mean_of_examples(evaluate(state, images)) for state in states])
         for name, images in splits.items()
     }
 
@@ -124,7 +124,7 @@ def restorations(
 
     def of_split(name: str) -> Table:
         images = splits[name].images
-        return {name: over_seeds([quality(one.restore(images), images) for one in trained])}
+        return {name: by_seed([quality(one.restore(images), images) for one in trained])}
 
     def of_baseline(name: str) -> Table:
         return {f"test: {name}": dict(quality(baselines[name](inputs), splits["test"].images))}
@@ -176,7 +176,7 @@ def _shown(stages: Mapping[str, Callable[[], Table]]) -> Iterator[Callable[[], T
 
 def _reconstructions(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
     """Rows of the reconstructions' quality, next to PCA's with as many components as the model has latents."""
-    rows: Table = {"test": over_seeds([quality(one.reconstruct(test.images), test.images) for one in trained])}
+    rows: Table = {"test": by_seed([quality(one.reconstruct(test.images), test.images) for one in trained])}
     components = trained[0].latents
     if settings.pca and 0 < components < min(len(train.images), math.prod(test.images.shape[1:])):
         linear = pca.fit(train.images, components)
@@ -199,7 +199,7 @@ def _likelihood(trained: Sequence[Trained], test: Labelled, settings: Settings) 
 def _representation(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
     if not (settings.representation and trained[0].has_latents):
         return {}
-    return {"test": over_seeds([_of_codes(one, train, test) for one in trained])}
+    return {"test": by_seed([_of_codes(one, train, test) for one in trained])}
 
 
 def _of_codes(one: Trained, train: Labelled, test: Labelled) -> dict[str, float]:
@@ -218,7 +218,7 @@ def _prior_match(trained: Sequence[Trained], test: Labelled) -> Table:
     if not trained[0].has_prior:
         return {}
     pairs = [_match(one, test) for one in trained]
-    return {name: over_seeds([pair[name] for pair in pairs]) for name in (CODES, FLOOR)}
+    return {name: by_seed([pair[name] for pair in pairs]) for name in (CODES, FLOOR)}
 
 
 def _match(one: Trained, test: Labelled) -> dict[str, dict[str, float]]:
@@ -249,7 +249,7 @@ def _parzen(trained: Sequence[Trained], held_out: Labelled, test: Labelled, sett
         values = parzen.log_likelihood(samples, as_float(test.images), bandwidth)
         mean, error = parzen.mean_and_standard_error(values)
         rows.append({"parzen": mean, "parzen_standard_error": error, "parzen_bandwidth": bandwidth})
-    return {"test": over_seeds(rows)}
+    return {"test": by_seed(rows)}
 
 
 def _samples(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
@@ -270,7 +270,7 @@ def _samples(trained: Sequence[Trained], train: Labelled, test: Labelled, settin
 
     return {
         "training images": dict(figures(as_float(train.images[:count]))),
-        "samples": over_seeds([figures(one.generate(count)) for one in trained]),
+        "samples": by_seed([figures(one.generate(count)) for one in trained]),
     }
 
 
