@@ -53,7 +53,8 @@ def markdown(table: Mapping[str, Mapping[str, str]], corner: str = "", width: in
     are empty there.
     """
     columns = list(dict.fromkeys(name for row in table.values() for name in row))
-    tables, taken = [], []
+    tables: list[list[str]] = []
+    taken: list[str] = []
     for name in columns:
         if taken and len(_lines(table, [*taken, name], corner)[0]) > width:
             tables.append(taken)

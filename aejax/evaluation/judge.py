@@ -20,7 +20,7 @@ from aejax.evaluation import classifier, image_quality, parzen, pca, prior_match
 from aejax.evaluation.likelihood import active_units, bits_per_dimension
 from aejax.methods.method import Method, State
 from aejax.models.trained import Trained
-from aejax.tables import Row, Table, joined, mean_of_examples, by_seed
+from aejax.tables import Row, Table, by_seed, joined, mean_of_examples
 
 _BLOCK = 4096  # images whose quality is computed at once, which bounds the memory
 CODES, FLOOR = "prior match: codes", "prior match: two prior samples"
