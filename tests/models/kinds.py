@@ -53,8 +53,8 @@ LATENT_VARIABLE = {
 IMAGE_TO_IMAGE = {
     "convolutional": ImageToImage(ConvAutoencoder(1, (3, 2, 2), (2, 2, 3))),
     "joined": ImageToImage(Autoencoder(LatentEncoder(MLP((5,)), 2), DECODER), corruption=corruptions.Masking(0.2)),
-    "denoiser": ImageToImage(UNet(), likelihoods.SquaredError(), corruptions.Gaussian()),
-    "binarised": ImageToImage(UNet(), corruption=corruptions.binarize),
-    "super-resolver": ImageToImage(EDSR(), likelihoods.SquaredError(), corruptions.Downscale(2, "bicubic")),
+    "denoiser": ImageToImage(UNet(1, (2, 3)), likelihoods.SquaredError(), corruptions.Gaussian()),
+    "binarised": ImageToImage(UNet(1, (2, 3)), corruption=corruptions.binarize),
+    "super-resolver": ImageToImage(EDSR(1, 2, 3, 1), likelihoods.SquaredError(), corruptions.Downscale(2, "bicubic")),
 }
 MODELS = {**LATENT_VARIABLE, **IMAGE_TO_IMAGE}
