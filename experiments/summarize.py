@@ -79,7 +79,7 @@ def read(folder: Path) -> Finished:
         summary = json.loads(file.read_text(encoding="utf-8"))
         options, table = dict(summary["options"]), summary["per_seed"]
         count = int(options.pop("seeds", 1))
-        seeds = [int(options.pop("seed")) + i for i in range(count)]
+        first = int(options.pop("seed"))
         table = {
             row: {
                 name: np.broadcast_to(np.atleast_1d(np.asarray(v, float)), count).tolist() for name, v in cols.items()
@@ -87,7 +87,7 @@ def read(folder: Path) -> Finished:
             for row, cols in table.items()
         }
         options = {"experiment": summary["experiment"], **options}
-        return Finished(folder, options, seeds, table, summary["environment"])
+        return Finished(folder, options, list(range(first, first + count)), table, summary["environment"])
     except FileNotFoundError:
         raise UserError(f"{folder} holds no finished run (no summary.json)") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """One table for any trained model, by what the model has: latents, a prior, a density.
 
 Several models of one configuration that differ in their seed give means and standard deviations. What cannot be
-computed of a dataset, such as an accuracy without labels, is left out, and `reasons` says why before training starts.
+computed of a dataset, such as an accuracy without labels, is left out, and `left_out` says why.
 """
 
 import functools
