@@ -4,6 +4,7 @@ import concurrent.futures
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -240,7 +241,11 @@ def _run(command: list[str], folder: Path, answered: Callable[[str], bool]) -> N
     log = folder / "log"
     with log.open("wb") as output:
         try:
-            process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            # What a killed command leaves goes with the folder.
+            variables = {**os.environ, "TMPDIR": str(folder)}
+            process = subprocess.Popen(
+                command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
         except OSError:
             raise SourceError(f"{command[0]} is not installed") from None
     try:
