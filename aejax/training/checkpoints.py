@@ -55,13 +55,16 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=handler)
 
     def save(self, step: int, tree: Tree, value: float | None) -> None:
-        """Saves in the background, unless `step` is there already.
+        """Saves in the background, unless `step` is there already, with a value or without one to add to it.
 
         `value` is what "best" is judged by, if anything; a value that is not finite never is the best.
         """
-        if self._manager.latest_step() == step:
-            return
         metrics = None if value is None or not math.isfinite(value) else {"value": float(value)}
+        if self._manager.latest_step() == step:
+            self.wait()
+            if metrics is None or self._manager.metrics(step) is not None:
+                return
+            self._manager.delete(step)
         metadata = {_CHECKSUM: self._checksum(step, tree)}
         if metrics is not None:
             metadata[_VALUE_CHECKSUM] = self._checksum(step, np.float64(metrics["value"]))

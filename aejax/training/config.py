@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,9 @@ class RunConfig:
         # An experiment that times several numbers of seeds has a tuple of them.
         if isinstance(self.seeds, int) and self.seed + self.seeds > rng.SEEDS:
             raise UserError(f"--seeds {self.seeds} from --seed {self.seed}: the last one must be below {rng.SEEDS}")
+        for option in ("runs", "data_dir", "raw_dir"):
+            if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text := str(getattr(self, option))):
+                raise UserError(f"--{option.replace('_', '-')} {text}: choose a local folder, such as a mount")
         if any(separator in self.name for separator in "/\\") or self.name in (".", ".."):
             raise UserError(f"--name must be a plain folder name, not {self.name!r}")
 

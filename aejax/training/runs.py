@@ -232,6 +232,9 @@ def _claim(path: Path, wanted: dict[str, Any]) -> None:
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
         return
+    for name in ("checkpoints", "tensorboard", "figures"):
+        if (path / name).exists() and not (path / name).is_dir():
+            raise UserError(f"{path / name} is a file where a folder belongs: remove it, or choose another --name")
     recorded = records.read(file)
     if differences := records.differences(recorded, wanted):
         raise UserError(f"{path} holds a run with {'; '.join(differences)}: choose another --name, or remove it")
