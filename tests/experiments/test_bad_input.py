@@ -13,6 +13,7 @@ import pytest
 
 import experiments
 from aejax import cli
+from tests.experiments.conftest import arguments_of
 
 GOOD = np.zeros((30, 12, 12, 1), np.uint8)
 
@@ -68,9 +69,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "flipped.npz").write_bytes(flipped)
 
     (folder / "no_summary").mkdir()
-    summary: dict[str, Any] = {"config": {"seed": 0, "epochs": 1}, "splits": {}, "environment": {}}
-    other = {**summary, "config": {"seed": 1, "epochs": 2}}
-    texts = {"finished": json.dumps(summary), "other": json.dumps(other), "cut": json.dumps(summary)[:20]}
+    summary: dict[str, Any] = {"experiment": "vae", "options": {"seed": 0, "epochs": 1}, "environment": {}}
+    summary["per_seed"] = {"test": {"loss": 1.0}}
+    old = {"config": {"seed": 0, "epochs": 1}, "splits": {}, "environment": {}}
+    texts = {"finished": json.dumps(summary), "old": json.dumps(old), "cut": json.dumps(summary)[:20]}
     for name, text in texts.items():
         (folder / name).mkdir()
         (folder / name / "summary.json").write_text(text)
@@ -151,18 +153,18 @@ CASES = [
     ("denoise", "--noise-std -1", "--noise-std must be at least 0"),
     ("denoise", "--noise-mean nan", "--noise-mean must be a finite number"),
     ("denoise", "--noise foggy", "foggy.*--noise"),
-    ("denoise", "--network resnet", "resnet.*--network"),
+    ("denoise", "--network resnet", "--network resnet: choose from unet, tutorial"),
     ("denoise", "--schedule linear", "linear.*--schedule"),
     ("denoise", "--dataset digits --ood digits", "--ood digits is the --dataset itself"),
     ("denoise", "--dataset digits --ood nosuch", "nosuch"),
-    ("denoise", "--dataset digits --network lesson --image-size 30", "--image-size 28"),
+    ("denoise", "--dataset digits --network tutorial --image-size 30", "--image-size 28"),
     ("super_resolution", "--factor 1", "--factor must be at least 2"),
     ("super_resolution", "--dataset digits --factor 3", "--factor 3 does not divide .* --image-size 27"),
-    ("super_resolution", "--dataset digits --network lesson --factor 4", "--network lesson enlarges 2 times"),
+    ("super_resolution", "--dataset digits --network tutorial --factor 4", "--network tutorial enlarges 2 times"),
     ("super_resolution", "--width 0", "--width must be at least 1"),
     ("super_resolution", "--blocks 0", "--blocks must be at least 1"),
     ("super_resolution", "--downscaling nearest", "nearest.*--downscaling"),
-    ("vae", "--recipe mine", "mine.*--recipe"),
+    ("vae", "--recipe mine", "--recipe mine: choose from tutorial, conv, flax, iwae"),
     ("vae", "--latents 0", "--latents must be at least 1"),
     ("vae", "--samples 0", "--samples must be at least 1"),
     ("vae", "--seeds 0", "--seeds must be at least 1"),
@@ -176,7 +178,9 @@ CASES = [
     ("vae", "--binarization maybe", "maybe.*--binarization"),
     ("vae", "--objective wae_mmd --batch-size 1", "--batch-size 1 leaves --objective wae_mmd no pairs"),
     ("vae", "--objective dreg --beta 2", "--objective dreg has no weight of the KL"),
-    ("vae", "--objective dreg --log-variance-as-log-std", "--log-variance-as-log-std has no meaning"),
+    ("vae", "--objective dreg --warm-up-epochs 1", "--objective dreg has no weight of the KL"),
+    ("vae", "--recipe iwae --schedule cosine --dataset digits", "the learning rate has a schedule already"),
+    ("vae", "--log-variance-as-log-std", "--log-variance-as-log-std"),
     ("vae", "--kernel cubic", "cubic.*--kernel"),
     ("vae", "--dataset digits --batch-size 2000", "--batch-size 2000 is more than the .* lower it"),
     ("denoise", "--dataset digits --batch-size 2000", "--batch-size 2000 is more than the .* lower it"),
@@ -185,16 +189,16 @@ CASES = [
     ("aae", "--dataset digits --batch-size 2000", "--batch-size 2000 is more than the .* lower it"),
     ("aae_semi_supervised", "--dataset digits --batch-size 2000", "--batch-size 2000 is more than the .* lower it"),
     ("vae", "--dataset digits --devices 1000", "--devices 1000: this machine has .* ask for fewer"),
-    ("conv_vae", "--latents two", "--latents.*'two'"),
-    ("conv_vae", "--dataset FILES/nan.npz", "nan.npz.*NaN"),
-    ("conv_vae", "--dataset digits --image-size 30", "--image-size 28"),
-    ("conv_vae", "--nll-images 0", "--nll-images must be at least 1"),
+    ("vae", "--recipe conv --latents two", "--latents.*'two'"),
+    ("vae", "--recipe conv --dataset FILES/nan.npz", "nan.npz.*NaN"),
+    ("vae", "--recipe conv --dataset digits --image-size 30", "--image-size 28"),
+    ("vae", "--recipe conv --nll-images 0", "--nll-images must be at least 1"),
     ("latent_space", "--html-points 0", "--html-points must be at least 1"),
     ("latent_space", "--dataset FILES/unlabelled.npz", "has no labels"),
     ("latent_space", "--dataset digits --image-size 30", "--image-size 28"),
     ("aae", "--prior mixture", "--prior mixture lies in the plane: set --latents 2, not 150"),
     ("aae", "--prior ring", "ring.*--prior"),
-    ("aae", "--critic wgan_gp --r1 1", "--r1 1 belongs to --critic gan"),
+    ("aae", "--gan-loss wgan_gp --r1 1", "--r1 1 belongs to --gan-loss gan"),
     ("aae", "--compare --no-adversarial", "leave --no-adversarial out"),
     ("aae", "--labels 10", "--labels 10 needs a prior with parts"),
     ("aae", "--dataset digits --prior mixture --latents 2 --labels 5000", "--labels 5000 is more than the"),
@@ -205,7 +209,7 @@ CASES = [
     ),
     ("aae", "--r1 -1", "--r1 must be at least 0"),
     ("aae", "--discriminator-rate 0", "--discriminator-rate must be a finite number above 0"),
-    ("aae", "--dataset digits --conv --image-size 30", "--image-size 28"),
+    ("aae", "--dataset digits --network tutorial --image-size 30", "--image-size 28"),
     ("aae", "--dataset digits --devices 3", "--batch-size 256 cannot be split over --devices 3"),
     ("aae", "--dataset FILES/pickled.npz", "pickled.npz"),
     ("aae_semi_supervised", "--labels 0", "--labels must be at least 1"),
@@ -236,21 +240,22 @@ CASES = [
     ("benchmark.start", "--experiments toaster", "toaster.*--experiments"),
     ("aae", "--adversarial-b1 1", "--adversarial-b1 must be below 1"),
     ("aae", "--hidden 10 0", "--hidden must be at least 1, not 0"),
-    ("aae", "--conv --hidden 10", "--hidden is about dense layers"),
+    ("aae", "--network tutorial --hidden 10", "--hidden is about dense layers"),
     ("aae_priors", "--labels 0", "--labels must be at least 1"),
     ("aae_priors", "--adversarial-b1 1 --dataset digits", "--adversarial-b1 must be below 1"),
     ("aae_priors", "--dataset digits --labels 5000", "--labels 5000 is more than the"),
     ("aae_priors", "--dataset FILES/unlabelled.npz", "has no labels"),
-    ("aae_tradeoff", "FILES/no_summary", "no_summary holds no finished run"),
-    ("aae_tradeoff", "", "one or more runs"),
     ("export", "FILES/missing", "missing holds no run"),
     ("export", "FILES/no_summary", "lies in no folder of an experiment's name|holds no"),
     ("benchmark.scaling", "--batch-size 0", "--batch-size must be at least 1"),
     ("summarize", "FILES/no_summary FILES/missing", "no_summary holds no finished run"),
-    ("summarize", "FILES/finished FILES/cut", "summary.json cannot be read"),
-    ("summarize", "FILES/finished FILES/finished", "two or more runs with different seeds are needed"),
-    ("summarize", "FILES/finished FILES/other", "other has another configuration than .*: compare like with like"),
-    ("summarize", "", "two or more runs"),
+    ("summarize", "FILES/finished FILES/cut", "summary.json is damaged, or of another version"),
+    ("summarize", "FILES/finished FILES/old", "old/summary.json is damaged, or of another version"),
+    ("summarize", "FILES/finished FILES/finished", "are both of seed 0: leave one out"),
+    ("summarize", "FILES/finished --x test/loss", "a picture needs both --x and --y"),
+    ("summarize", "FILES/finished --rows val", "no run's table has the row 'val': there are test"),
+    ("summarize", "FILES/finished --x test/loss --y test/mse", "no run has the figure 'test/mse': there are test/loss"),
+    ("summarize", "", "one or more runs"),
 ]
 
 
@@ -266,14 +271,14 @@ def test_wrong_input_is_refused_in_one_line(
 ) -> None:
     module = importlib.import_module(f"experiments.{experiment}")
     arguments = options.replace("FILES", str(files)).split()
-    if experiment not in ("summarize", "aae_tradeoff", "export", "benchmark.scaling") and "--runs" not in arguments:
+    if experiment not in ("summarize", "export", "benchmark.scaling") and "--runs" not in arguments:
         arguments += ["--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
     monkeypatch.chdir(tmp_path)
     before = sorted(files.rglob("*"))
 
     with pytest.raises(SystemExit) as stopped:
-        cli.run(module.main, module.Config)
+        cli.run(module.main, *arguments_of(module))
 
     assert stopped.value.code == 2
     # What a user should know of a dataset comes first.
@@ -287,5 +292,6 @@ def test_wrong_input_is_refused_in_one_line(
 
 def test_every_experiment_is_in_the_table() -> None:
     folder = Path(experiments.__path__[0])
-    scripts = [path.relative_to(folder) for path in folder.rglob("*.py") if "cli.run(main" in path.read_text()]
+    starts = re.compile(r"^    cli\.run\(main", re.MULTILINE)
+    scripts = [path.relative_to(folder) for path in folder.rglob("*.py") if starts.search(path.read_text())]
     assert {experiment for experiment, *_ in CASES} == {".".join(path.with_suffix("").parts) for path in scripts}
