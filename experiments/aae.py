@@ -49,7 +49,7 @@ from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.tables import Table
 from aejax.training import optimizers, report
-from aejax.training.config import JudgedConfig, Schedule, above, at_least, plain_name, seeds_name
+from aejax.training.config import JudgedConfig, NetworkConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import Run, open_run
@@ -61,7 +61,7 @@ Kind = Literal["AAE", "plain autoencoder", "VAE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(JudgedConfig):
+class Config(NetworkConfig, JudgedConfig):
     """Train an adversarial autoencoder; metrics, figures and checkpoints go to <runs>/aae/<name>/, by default named
     after <dataset>-<prior><latents>-<encoder>-seed<seed>."""
 
@@ -187,7 +187,7 @@ def run_one(
 
 def build_model(config: Config, image_shape: tuple[int, ...], kind: Kind = "AAE") -> LatentVariableModel:
     """Returns the model for images (height, width, channels); a VAE has a Gaussian posterior."""
-    trunk, decoder = build.trunk_and_decoder(config.network, image_shape, config.latents, hidden=config.hidden)
+    trunk, decoder = build.of_options(config, image_shape, config.latents)
     posterior: Posterior
     if kind == "VAE" or config.encoder == "gaussian":
         posterior = GaussianPosterior(GaussianEncoder(trunk, config.latents))

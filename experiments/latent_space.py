@@ -31,7 +31,7 @@ from aejax.nn.build import Network
 from aejax.nn.heads import Autoencoder, GaussianEncoder, LatentEncoder
 from aejax.tables import Table
 from aejax.training import optimizers
-from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
+from aejax.training.config import NetworkConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
@@ -45,11 +45,11 @@ DRAWS = 1000  # noisy latents that the classifier reads for each class and stand
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(NetworkConfig):
     """Train an autoencoder and a VAE with two latents; figures go to <runs>/latent_space/<name>/, and each model's
     metrics and checkpoints to <name>-autoencoder and <name>-VAE beside it."""
 
-    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {"html", "html_points"}
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = NetworkConfig.MAY_DIFFER_ON_RESUME | {"html", "html_points"}
 
     epochs: int = at_least(1, 30)
     """passes over the training images"""
@@ -103,7 +103,7 @@ def main(config: Config) -> None:
 
 def build_models(config: Config, image_shape: tuple[int, ...]) -> dict[str, ImageToImage | LatentVariableModel]:
     """Returns both models, of the same networks: the autoencoder lacks the log-variance."""
-    trunk, decoder = build.trunk_and_decoder(config.network, image_shape, 2)
+    trunk, decoder = build.of_options(config, image_shape, 2)
     return {
         "autoencoder": ImageToImage(Autoencoder(LatentEncoder(trunk, 2), decoder)),
         "VAE": LatentVariableModel(GaussianPosterior(GaussianEncoder(trunk, 2)), decoder, StandardNormal(latents=2)),

@@ -35,7 +35,7 @@ from aejax.nn import build
 from aejax.nn.build import Network
 from aejax.nn.heads import GaussianEncoder
 from aejax.training import optimizers, report
-from aejax.training.config import JudgedConfig, above, at_least, plain_name, seeds_name
+from aejax.training.config import JudgedConfig, NetworkConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
@@ -47,7 +47,7 @@ LikelihoodName = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(JudgedConfig):
+class Config(NetworkConfig, JudgedConfig):
     """Train variational autoencoders; metrics, figures and checkpoints go to <runs>/vae/<name>/, by default named after
     <dataset>-<recipe>-<objective><samples>-seed<seed>."""
 
@@ -70,7 +70,8 @@ class Config(JudgedConfig):
     latents: int = at_least(1, 2)
     """dimensions of the latent space"""
     network: Network = "dense"
-    """residual: blocks with skip connections, any image size; tutorial: its small convolutional networks; dense"""
+    """residual: blocks with skip connections, any image size from 8 pixels up; tutorial: its small convolutional
+    network; dense: fully connected layers"""
     hidden: tuple[int, ...] = at_least(1, (512,))
     """widths of the dense network's encoder; the decoder's are its mirror"""
     activation: Literal["relu", "tanh"] = "relu"
@@ -144,11 +145,10 @@ RECIPES = {
 def build_model(config: Config, image_shape: tuple[int, ...]) -> LatentVariableModel:
     """Returns the model for images (height, width, channels)."""
     likelihood = likelihoods.BY_NAME[config.likelihood]
-    trunk, decoder = build.trunk_and_decoder(
-        config.network,
+    trunk, decoder = build.of_options(
+        config,
         image_shape,
         config.latents,
-        hidden=config.hidden,
         activation={"relu": nn.relu, "tanh": nn.tanh}[config.activation],
         outputs_per_value=likelihood.outputs_per_value,
     )

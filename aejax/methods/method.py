@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from aejax import rng
+
 Params = Any
 State = Any
 Batch = Any
@@ -144,7 +146,7 @@ def several_optimizers(
     def init(key: Array, batch: Batch) -> TrainState:
         params = init_params(key, batch)
         opt_states = {phase.name: phase.optimizer.init(select(params, phase.parts)) for phase in phases}
-        extra = () if statistics is None else statistics.init(key, params, batch)
+        extra = () if statistics is None else statistics.init(rng.stream(key, "statistics"), params, batch)
         return TrainState(params, opt_states, jnp.int32(0), extra)
 
     def step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
@@ -156,7 +158,7 @@ def several_optimizers(
             metrics |= means
         extra = state.statistics
         if statistics is not None:
-            params, extra, values = statistics.update(params, extra, batch, key, state.step)
+            params, extra, values = statistics.update(params, extra, batch, rng.stream(key, "statistics"), state.step)
             metrics |= {name: jnp.mean(value) for name, value in values.items()}
         return TrainState(params, opt_states, state.step + 1, extra), metrics
 

@@ -89,7 +89,7 @@ class LatentVariableModel:
         Raises:
           TypeError: if the prior or the posterior has no density.
         """
-        drawn = self.posterior.sample(params, images, key, samples)
+        drawn = self.posterior.sample(params, images, rng.stream(key, "posterior"), samples)
         if drawn.log_prob is None:
             raise TypeError(f"a {type(self.posterior).__name__} posterior has no density, which an ELBO needs")
         outputs = self.decode(params, drawn.latents)

@@ -1,6 +1,6 @@
 """The networks that `--network` names, for images of any shape: an encoder's trunk and a decoder."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 
@@ -95,3 +95,11 @@ def trunk_and_decoder(
             return ConvEncoder(lowering=lowering), LatentDecoder(maps_to_images, map_shape(rows, columns))
         case "dense":
             return MLP(hidden, activation), DenseDecoder(hidden[::-1], outputs, activation)
+
+
+def of_options(
+    options: Any, image_shape: tuple[int, ...], latents: int, **settings: Any
+) -> tuple[nn.Module, nn.Module]:
+    """Builds a trunk and a decoder from options named as the arguments of `trunk_and_decoder`, which says more."""
+    named = {name: getattr(options, name) for name in ("width", "levels", "blocks", "hidden")}
+    return trunk_and_decoder(options.network, image_shape, latents, **named, **settings)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from aejax import rng
 from aejax.errors import UserError
+from aejax.nn.build import Network
 
 OnNonFinite = Literal["stop", "skip"]
 Schedule = Literal["constant", "cosine", "warmup_cosine"]
@@ -68,7 +69,7 @@ class RunConfig:
     one for dense ones, whose products use all cores"""
     distributed: bool = False
     """this is one of several processes that train together, started by Slurm, Open MPI or Kubernetes, on a Cloud TPU or
-    by hand (README, Clusters); --devices and --batch-size are those of all"""
+    by hand (experiments/guides/clusters.md); --devices and --batch-size are those of all"""
     feed: Literal["auto", "resident", "streaming"] = "auto"
     """where training images are: resident, all on each device; streaming, read from the cache folder while it trains;
     auto: resident up to a quarter of a device's memory. Both train alike"""
@@ -93,6 +94,23 @@ class RunConfig:
                 raise UserError(f"--{option.replace('_', '-')} {text}: choose a local folder, such as a mount")
         if any(separator in self.name for separator in "/\\") or self.name in (".", ".."):
             raise UserError(f"--name must be a plain folder name, not {self.name!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(RunConfig):
+    """Options of experiments that take any of the networks of `aejax.nn.build`."""
+
+    network: Network = "residual"
+    """residual: convolutions in residual blocks, with a linear path around them, for images of any size from 8 pixels
+    up; tutorial: the tutorial's small convolutional network; dense: fully connected layers"""
+    width: int = at_least(1, 16)
+    """channels of --network residual at half the resolution; they double with each further halving"""
+    levels: int = at_least(1, 2)
+    """how often --network residual halves the resolution"""
+    blocks: int = at_least(0, 1)
+    """residual blocks at each level of --network residual, in the encoder and in the decoder"""
+    hidden: tuple[int, ...] = at_least(1, (1024, 1024))
+    """widths of the hidden layers of the encoder of --network dense; the decoder's are its mirror"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,11 @@
 """Optimisers from a run's options: learning rate by the step, clipping and weight decay."""
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import optax
+import optax.contrib
 
 from aejax.errors import UserError
 from aejax.training.config import RunConfig, Schedule
@@ -53,6 +56,27 @@ def build(
     if config.clip_norm is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+
+
+def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """Builds Muon for kernels, whose updates are orthogonal matrices, and Adam for biases and other vectors.
+
+    Jordan et al. (2024, https://kellerjordan.github.io/posts/muon), with the scale of Liu et al. (2025,
+    https://arxiv.org/abs/2502.16982), equation 4, which makes its rates those of Adam. All axes of a kernel but the
+    last are inputs. A step costs more than Adam's, and fewer are needed.
+    """
+
+    def axes(params: Any) -> Any:
+        def of_leaf(x: Any) -> Any:
+            if x.ndim < 2:
+                return None
+            return optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1)
+
+        return jax.tree.map(of_leaf, params)
+
+    return optax.contrib.muon(
+        learning_rate, adam_learning_rate=learning_rate, muon_weight_dimension_numbers=axes, consistent_rms=0.2
+    )
 
 
 def scheduled(schedule: Schedule, peak: float, steps: int) -> optax.ScalarOrSchedule:
