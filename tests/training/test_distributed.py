@@ -164,6 +164,16 @@ def test_a_run_that_lost_a_process_ends_and_goes_on_from_its_checkpoint(folder: 
     assert not any("Traceback" in err for *_, err in ended)
 
 
+def test_processes_that_were_started_differently_are_refused_by_the_field(tmp_path: Path) -> None:
+    with pair("disagreeing", tmp_path, BY_HAND) as two:
+        ended = two.ended()
+    assert [status for status, *_ in ended] == [2, 2]
+    lines = [err.splitlines()[-1] for *_, err in ended]
+    assert lines[1] == "error: process 0 has seed=0, not 1: start all processes with the same command and data"
+    assert lines[0] == f"process 1: {lines[1]}"
+    assert not any("opened" in out or "Traceback" in err for _, out, err in ended)
+
+
 def test_a_single_process_gathers_its_own_values() -> None:
     np.testing.assert_array_equal(distributed.gather(3, 2**40), [[3, 2**40]])
     assert (distributed.count(), distributed.first()) == (1, True)
