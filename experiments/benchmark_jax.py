@@ -23,8 +23,8 @@ from aejax.nn.discriminator import Discriminator
 from aejax.nn.layers import Lowering
 from aejax.pixels import SQUARED_ERROR_OF_SIGMOID
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.seeds import roots
+from aejax.training.steps import compile_steps, initial_progress
 from experiments import aae, conv_vae, vae
 from experiments.benchmark_worker import Contender
 

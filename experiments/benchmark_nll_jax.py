@@ -20,8 +20,8 @@ from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
 from aejax.pixels import BERNOULLI, SQUARED_ERROR_OF_SIGMOID, Pixels
 from aejax.training.batches import over_images
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.seeds import roots
+from aejax.training.steps import compile_steps, initial_progress
 from experiments.benchmark_jax import device_of
 from experiments.benchmark_worker import Contender
 

@@ -12,9 +12,9 @@ from aejax.data import load
 from aejax.data.feeds import Feed
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.seeds import roots
 from aejax.training.splits import open_feed
+from aejax.training.steps import compile_steps, initial_progress
 from experiments.benchmark_jax import SYSTEMS, device_of
 from experiments.benchmark_worker import Contender
 
