@@ -113,7 +113,7 @@ def assert_close(left: list[dict], right: list[dict]) -> None:
 
 @pytest.mark.usefixtures("trained")
 def test_two_processes_train_as_one_does(folder: Path, tmp_path: Path) -> None:
-    for name, seeds in (("whole", None), ("seeds", 2)):
+    for name, seeds in (("whole", 1), ("seeds", 2)):
         _, records = train(tmp_path / name, devices=2, seeds=seeds)
         assert [record["step"] for record in records if record["split"] == "train"] == [5, 10, 15]
         assert_close(run_of(folder / name)[1], records)
