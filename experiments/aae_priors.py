@@ -104,7 +104,6 @@ def of_prior(config: Config, prior: str, labels: int) -> aae.Config:
         discriminator_rate=config.discriminator_rate,
         generator_rate=config.generator_rate,
         adversarial_b1=config.adversarial_b1,
-        schedule=config.schedule,
         critic=config.critic,
         parzen_samples=0,
     )
