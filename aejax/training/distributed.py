@@ -108,12 +108,17 @@ def joined(distributed: bool, message_and_status: MessageAndStatus = failure) ->
         return
     _initialize()
     ending = threading.Lock()
-    threading.Thread(target=_watch, args=(global_state.client, ending), daemon=True).start()
+    parted = threading.Event()
+    watch = threading.Thread(target=_watch, args=(global_state.client, ending, parted), daemon=True)
+    watch.start()
     try:
         yield
     except BaseException as error:
         _end(*message_and_status(error), ending)
     jax.distributed.shutdown()
+    # Python ends a thread that then comes back from C++ by a C++ exception, which aborts the process.
+    parted.set()
+    watch.join()
 
 
 def _initialize() -> None:
@@ -144,10 +149,9 @@ def _variable(name: str) -> int | None:
         raise UserError(f"{name} must be a whole number, not {text!r}") from None
 
 
-def _watch(client: Any, ending: threading.Lock) -> None:
+def _watch(client: Any, ending: threading.Lock, parted: threading.Event) -> None:
     """Ends this process when another one has said that it ends."""
-    while True:
-        threading.Event().wait(_POLL_SECONDS)
+    while not parted.wait(_POLL_SECONDS):
         try:
             said = client.key_value_try_get(_ENDED)
         except jax.errors.JaxRuntimeError as error:

@@ -105,9 +105,7 @@ class MetricsLog:
         except FileNotFoundError:
             return []
         except IsADirectoryError:
-            raise UserError(
-                f"{self._file} is a folder where a file belongs: remove it, or choose another --name"
-            ) from None
+            raise UserError(f"{self._file} is a folder, not a file: remove it, or choose another --name") from None
 
     def _event(self, step: int, **what: Any) -> None:
         if not self._writes:

@@ -23,7 +23,7 @@ from aejax.nn.convolutional import ConvAutoencoder, ConvEncoder
 from aejax.training import records
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig, options_as_json
-from aejax.training.loop import Progress
+from aejax.training.steps import Progress
 from experiments import (
     aae,
     aae_semi_supervised,

@@ -1,4 +1,4 @@
-"""What each of two processes runs for test_processes: python -m tests.training.pair STORY FOLDER."""
+"""What each of two processes runs for test_distributed: python -m tests.training.pair STORY FOLDER."""
 
 import signal
 import sys

@@ -25,8 +25,8 @@ from aejax.methods.method import Method
 from aejax.nn.discriminator import Discriminator
 from aejax.training import distributed
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.seeds import roots
+from aejax.training.steps import compile_steps, initial_progress
 
 IMAGE, BATCH, STEPS = (6, 6, 1), 16, 20
 IMAGES = np.random.default_rng(0).integers(0, 256, (BATCH * STEPS, *IMAGE), dtype=np.uint8)

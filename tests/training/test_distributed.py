@@ -113,7 +113,7 @@ def assert_close(left: list[dict], right: list[dict]) -> None:
 
 @pytest.mark.usefixtures("trained")
 def test_two_processes_train_as_one_does(folder: Path, tmp_path: Path) -> None:
-    for name, seeds in (("whole", None), ("seeds", 2)):
+    for name, seeds in (("whole", 1), ("seeds", 2)):
         _, records = train(tmp_path / name, devices=2, seeds=seeds)
         assert [record["step"] for record in records if record["split"] == "train"] == [5, 10, 15]
         assert_close(run_of(folder / name)[1], records)
@@ -162,6 +162,16 @@ def test_a_run_that_lost_a_process_ends_and_goes_on_from_its_checkpoint(folder: 
     assert "seed=0, not 1" in lines[0]
     assert lines[1] == f"process 0: {lines[0]}"
     assert not any("Traceback" in err for *_, err in ended)
+
+
+def test_processes_that_were_started_differently_are_refused_by_the_field(tmp_path: Path) -> None:
+    with pair("disagreeing", tmp_path, BY_HAND) as two:
+        ended = two.ended()
+    assert [status for status, *_ in ended] == [2, 2]
+    lines = [err.splitlines()[-1] for *_, err in ended]
+    assert lines[1] == "error: process 0 has seed=0, not 1: start all processes with the same command and data"
+    assert lines[0] == f"process 1: {lines[1]}"
+    assert not any("opened" in out or "Traceback" in err for _, out, err in ended)
 
 
 def test_a_single_process_gathers_its_own_values() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.test_processes import ROOT, run_of
+from tests.training.test_distributed import ROOT, run_of
 from tests.training.victim import METHODS, train_all
 
 # In the first epoch, while the checkpoint of its end is being saved, and in the last one.

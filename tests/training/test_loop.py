@@ -20,7 +20,7 @@ from aejax.data.streaming import streaming_feed
 from aejax.errors import UserError
 from aejax.methods.method import Method
 from aejax.methods.reconstruction import autoencoder
-from aejax.training import loop
+from aejax.training import loop, steps
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
 from aejax.training.interruption import Interrupted, StopRequest, stop_requests
@@ -189,8 +189,8 @@ def test_the_step_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             programs.append(None)
             return self.jitted.lower(*arguments)
 
-    compile_steps = loop.compile_steps
-    monkeypatch.setattr(loop, "compile_steps", lambda *arguments: Counted(compile_steps(*arguments)))
+    compile_steps = steps.compile_steps
+    monkeypatch.setattr(steps, "compile_steps", lambda *arguments: Counted(compile_steps(*arguments)))
     monkeypatch.setattr(loop, "_FIRST_CHUNK", 2)  # chunks of 2, 1, 1 and 1 steps
     train(tmp_path, method=plain._replace(step=step))
     assert len(programs) == 1
@@ -234,7 +234,7 @@ def feed() -> Any:
 def test_train_metrics_are_means_over_the_steps_of_the_epoch(tmp_path: Path) -> None:
     frozen = autoencoder(Network(), optax.sgd(0.0))
     state, records = train(tmp_path, epochs=1, method=frozen)
-    rows = feed().order(loop.rng.root_key(3), jnp.int32(0))
+    rows = feed().order(rng.root_key(3), jnp.int32(0))
     images = jnp.asarray(IMAGES, jnp.float32) / 255
     expected = np.mean([frozen.evaluate(state, images[row], None)["loss"].mean() for row in rows])
     assert records[0]["loss"] == pytest.approx(float(expected), rel=1e-6)

@@ -16,7 +16,7 @@ import pytest
 from aejax import rng
 from aejax.data.feeds import device_feed
 from aejax.methods.method import Method, one_optimizer, update
-from aejax.training import loop
+from aejax.training import loop, steps
 from aejax.training.config import OnNonFinite, RunConfig
 from aejax.training.devices import make_mesh
 from aejax.training.interruption import Interrupted
@@ -162,7 +162,7 @@ def test_training_stops_at_that_step_and_says_how_to_repeat_it(
 
     with open_run(RunConfig(runs=tmp_path, name="run"), "test") as run:
         assert {record["step"] for record in run.log.records()} == {STEPS}
-        like = jax.eval_shape(lambda: loop.initial_progress(make(kind), FEED, roots(0, 1)))
+        like = jax.eval_shape(lambda: steps.initial_progress(make(kind), FEED, roots(0, 1)))
         kept, progress = run.checkpoints.restore(like) or pytest.fail("no checkpoint")
     assert kept == STEPS
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(progress))

@@ -12,7 +12,7 @@ import pytest
 
 from aejax.data.feeds import device_feed
 from aejax.methods.method import Method, one_optimizer
-from aejax.training import loop
+from aejax.training import steps
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
@@ -75,9 +75,9 @@ def test_one_seed_that_is_not_finite_stops_all_at_its_step(tmp_path: Path) -> No
 def test_the_steps_loop_has_no_condition_per_seed() -> None:
     feed = device_feed(IMAGES, 4, make_mesh(1, 4))
     root = roots(0, 3)
-    progress = jax.eval_shape(lambda r: loop.initial_progress(noisy_method(), feed, r), root)
+    progress = jax.eval_shape(lambda r: steps.initial_progress(noisy_method(), feed, r), root)
     order = jax.eval_shape(over_seeds(feed.order, 3, (0, None)), root, 0)
-    program = loop.compile_steps(noisy_method(), feed, 3)
+    program = steps.compile_steps(noisy_method(), feed, 3)
     traced = program.trace(progress, feed.images, order, root, jnp.int32(0), jnp.int32(2))
     (loop_equation,) = [e for e in _equations(traced.jaxpr.jaxpr) if e.primitive.name == "while"]
     # With a condition per seed, `vmap` would make it an `any` over them and select among the carries at every step.

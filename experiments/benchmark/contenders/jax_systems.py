@@ -25,8 +25,8 @@ from aejax.nn.heads import GaussianEncoder, LatentEncoder
 from aejax.nn.layers import Lowering
 from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.seeds import roots
+from aejax.training.steps import compile_steps, initial_progress
 from experiments import aae, conv_vae, vae
 from experiments.benchmark.harness.worker import Contender
 
