@@ -14,7 +14,7 @@ import tyro
 from absl import logging
 
 from aejax.errors import UserError
-from aejax.training import distributed
+from aejax.training import distributed, streams
 from aejax.training.compilation_cache import enable_compilation_cache
 from aejax.training.config import RunConfig
 from aejax.training.interruption import Interrupted
@@ -39,6 +39,7 @@ def run(main: Callable[[Config], None], config_class: type[Config], recipes: Rec
     Exit status: 0; 1 where training diverged; 2 for bad input; 128 + the signal's number where it was interrupted. All
     but 0 with one line on stderr and no traceback, which is kept for bugs.
     """
+    streams.protect()
     logging.set_verbosity(logging.FATAL)  # Orbax logs, with a traceback from each of its threads, what it then raises
     try:
         config = parse(config_class, recipes)
@@ -49,6 +50,8 @@ def run(main: Callable[[Config], None], config_class: type[Config], recipes: Rec
         message, status = message_and_status(error)
         print(message, file=sys.stderr)
         sys.exit(status)
+    finally:
+        streams.flush()
 
 
 def message_and_status(error: BaseException) -> tuple[str, int]:
@@ -59,8 +62,8 @@ def message_and_status(error: BaseException) -> tuple[str, int]:
         case NonFiniteError():
             return f"error: {error}", 1
         case Interrupted():
-            text = f"stopped by {error} with a checkpoint; the same command goes on from there"
-            return text, 128 + error.signal_number
+            kept = "" if error.step is None else " with a checkpoint"
+            return f"stopped by {error}{kept}; the same command goes on from there", 128 + error.signal_number
         case KeyboardInterrupt():
             return "stopped; the same command goes on from the latest checkpoint", 128 + signal.SIGINT
     return distributed.failure(error)

@@ -1,4 +1,4 @@
-"""Distances between two sets of samples, for training and to measure how well an aggregated posterior matches."""
+"""Distances between two sets of samples, to train with and to measure how well an aggregated posterior matches."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ Kernel = Callable[[Array], Array]
 
 
 def inverse_multiquadratic(latents: int, scales: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 5, 10)) -> Kernel:
-    """The sum over scales s of C / (C + d^2) with C = 2 latents s, for latents of variance about 1.
+    """Returns the sum over scales s of C / (C + d^2) with C = 2 latents s, for latents of variance about 1.
 
     Tolstikhin et al. (2018, https://arxiv.org/abs/1711.01558), section 4, whose code sums over these scales. Unlike a
     Gaussian kernel it has a gradient for points that lie far away.
@@ -24,12 +24,12 @@ def inverse_multiquadratic(latents: int, scales: Sequence[float] = (0.1, 0.2, 0.
 
 
 def gaussian_kernel(bandwidth: float) -> Kernel:
-    """The kernel exp(-d^2 / (2 bandwidth^2)), the bandwidth in the latents' own units."""
+    """Returns the kernel exp(-d^2 / (2 bandwidth^2)), the bandwidth in the latents' own units."""
     return lambda squared_distances: jnp.exp(-squared_distances / (2 * bandwidth**2))
 
 
 def maximum_mean_discrepancy(x: Array, y: Array, kernel: Kernel) -> Array:
-    """The unbiased estimate of MMD^2 between the distributions of two samples: (n, d), (m, d) -> ().
+    """Estimates MMD^2 between the distributions of two samples, without bias: (n, d), (m, d) -> ().
 
     Gretton et al. (2012, https://jmlr.org/papers/v13/gretton12a.html), eq. 3. It has mean 0 for equal distributions, so
     it can be negative. n and m are 2 or more.
@@ -43,7 +43,7 @@ def maximum_mean_discrepancy(x: Array, y: Array, kernel: Kernel) -> Array:
 
 
 def squared_distances(x: Array, y: Array) -> Array:
-    """Squared Euclidean distances between all points of two sets: (n, d), (m, d) -> (n, m), never negative.
+    """Returns squared Euclidean distances between all points of two sets: (n, d), (m, d) -> (n, m), never negative.
 
     Both are centred on the mean of `y` first, so that no digits are lost where both lie far from the origin.
     """

@@ -133,6 +133,8 @@ def portable(model: Any) -> Any:
     """Returns the model, or any part of one, whose layers run on all of PLATFORMS; its params stay what they are."""
     if isinstance(model, nn.Module):
         return with_lowering(model, "portable")
+    if isinstance(model, tuple) and not hasattr(model, "_fields"):
+        return tuple(portable(part) for part in model)
     if not dataclasses.is_dataclass(model) or isinstance(model, type):
         return model
     fields = {f.name: portable(getattr(model, f.name)) for f in dataclasses.fields(model) if f.init}

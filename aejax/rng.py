@@ -11,10 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+GENERATOR = "threefry2x32"
+"""The generator of all randomness, whatever JAX_DEFAULT_PRNG_IMPL says."""
+SEEDS = 2**32
+"""The number of seeds: a larger one would be the same as one of these."""
+
 
 def root_key(seed: int) -> Array:
-    """The run's root key, a typed key of shape ()."""
-    return jax.random.key(seed)
+    """The run's root key, a typed key of shape (). ValueError for a seed outside 0 ... 2^32 - 1."""
+    if isinstance(seed, int) and not 0 <= seed < SEEDS:
+        raise ValueError(f"a seed must be in 0 ... {SEEDS - 1}, not {seed}")
+    return jax.random.key(seed, impl=GENERATOR)
 
 
 def stream(root: Array, name: str, step: int | Array = 0) -> Array:
@@ -29,4 +36,4 @@ def words(root: Array) -> np.ndarray:
 
 def from_words(words: np.ndarray) -> Array:
     """The root key of `words`."""
-    return jax.random.wrap_key_data(jnp.asarray(words))
+    return jax.random.wrap_key_data(jnp.asarray(words), impl=GENERATOR)

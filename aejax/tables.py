@@ -27,7 +27,7 @@ def mean_and_sd(values: Mapping[str, float | np.ndarray]) -> dict[str, float]:
     return result
 
 
-def over_seeds(rows: Sequence[Mapping[str, float]]) -> Row:
+def by_seed(rows: Sequence[Mapping[str, float]]) -> Row:
     """Puts one row of figures per seed together, as arrays (seeds,)."""
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
@@ -46,16 +46,33 @@ def joined(*tables: Table) -> Table:
     return result
 
 
-def markdown(table: Mapping[str, Mapping[str, str]], corner: str = "") -> str:
-    """Formats rows of named cells as a Markdown table, aligned so that it also reads well on a terminal."""
+def markdown(table: Mapping[str, Mapping[str, str]], corner: str = "", width: int = 100) -> str:
+    """Formats rows of named cells as Markdown tables, aligned so that they also read well on a terminal.
+
+    Columns that would make a table wider than `width` characters go into a further table below, without the rows that
+    are empty there.
+    """
     columns = list(dict.fromkeys(name for row in table.values() for name in row))
-    lines = [[corner, *columns], *([name, *(row.get(c, "") for c in columns)] for name, row in table.items())]
+    tables: list[list[str]] = []
+    taken: list[str] = []
+    for name in columns:
+        if taken and len(_lines(table, [*taken, name], corner)[0]) > width:
+            tables.append(taken)
+            taken = []
+        taken.append(name)
+    return "\n\n".join("\n".join(_lines(table, names, corner)) for names in [*tables, taken])
+
+
+def _lines(table: Mapping[str, Mapping[str, str]], columns: Sequence[str], corner: str) -> list[str]:
+    """Returns the lines of one table, with these columns and the rows that have one of them."""
+    rows = {name: row for name, row in table.items() if not columns or any(column in row for column in columns)}
+    lines = [[corner, *columns], *([name, *(row.get(c, "") for c in columns)] for name, row in rows.items())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
     rule = ["-" * width for width in widths]
-    return "\n".join(
+    return [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
         for line in [lines[0], rule, *lines[1:]]
-    )
+    ]
 
 
 def cells(row: Mapping[str, float]) -> dict[str, str]:

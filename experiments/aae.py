@@ -48,7 +48,7 @@ from aejax.nn.build import Network
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.tables import Table
-from aejax.training import optimizers
+from aejax.training import optimizers, report
 from aejax.training.config import JudgedConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
@@ -139,6 +139,7 @@ def main(config: Config) -> None:
     name = f"{plain_name(config.dataset)}-{config.prior}{config.latents}-{posterior}{labels}-{seeds_name(config)}"
     config = dataclasses.replace(config, name=config.name or (name if config.adversarial else f"{name}-plain"))
     data = load_splits(config)
+    report.note(judge.left_out(data.train, data.test))
     others: dict[str, Outcome] = {}
     if config.compare:
         alone = dataclasses.replace(config, compare=False)

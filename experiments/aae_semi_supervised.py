@@ -31,7 +31,7 @@ from aejax.models.trained import Trained
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import LatentEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
-from aejax.tables import Table, over_seeds
+from aejax.tables import Table, by_seed
 from aejax.training import optimizers
 from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
@@ -195,7 +195,7 @@ def cluster_errors(data: Splits, trained: list[Trained]) -> Table:
         return {"error": float(np.mean(named[probabilities(one, images).argmax(axis=1)] != labels))}
 
     chosen, chosen_labels = known(data.held_out)
-    return {split: over_seeds([error(one, *known(part)) for one in trained]) for split, part in data.parts().items()}
+    return {split: by_seed([error(one, *known(part)) for one in trained]) for split, part in data.parts().items()}
 
 
 def draw(config: Config, run: Run, trained: Trained, classes: int) -> None:

@@ -7,6 +7,7 @@ python -m experiments.autoencoder --dataset mine.npz    your own images
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 from aejax import cli, plots
 from aejax.batching import as_float
@@ -16,7 +17,7 @@ from aejax.methods import reconstruction
 from aejax.methods.method import with_ema
 from aejax.models.image_to_image import ImageToImage
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
-from aejax.training import optimizers
+from aejax.training import optimizers, report
 from aejax.training.config import RunConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
@@ -28,12 +29,16 @@ from aejax.training.splits import load_splits, open_feed
 class Config(RunConfig):
     """Train an autoencoder; metrics, figures and checkpoints go to <runs>/autoencoder/<name>/."""
 
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {"probe"}
+
     epochs: int = at_least(1, 30)
     """passes over the training images"""
     batch_size: int = at_least(1, 256)
     """images per step, over all devices"""
     learning_rate: float = above(0, 1e-3)
     """of Adam, at its peak"""
+    probe: bool = False
+    """also read the labels from the latents: nearest neighbours and a linear probe"""
 
 
 def build_model(config: Config, image_shape: tuple[int, ...]) -> ImageToImage:
@@ -50,6 +55,7 @@ def main(config: Config) -> None:
     data = load_splits(config)
     check_batch(data.train.images, config.batch_size, mesh)
     model = build_model(config, data.image_shape)
+    report.note(judge.left_out(data.train, data.test, latents=config.probe, prior=False))
     feed = open_feed(config, data.train.images, config.batch_size, mesh)
     optimizer = optimizers.build(config, config.learning_rate, config.epochs * feed.steps_per_epoch)
     method = with_ema(reconstruction.autoencoder(model, optimizer), config.ema_decay)
@@ -71,7 +77,7 @@ def main(config: Config) -> None:
         run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
         table = judge.joined(
             judge.of_splits(method, states, {name: part.images for name, part in data.parts().items()}, mesh),
-            judge.judge(trained, data.train, data.test),
+            judge.judge(trained, data.train, data.test, settings=judge.Settings(representation=config.probe)),
         )
         run.finish(config, mesh, table)
 

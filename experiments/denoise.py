@@ -27,7 +27,7 @@ from aejax.models.trained import Trained
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.unet import UNet
 from aejax.tables import Table
-from aejax.training import optimizers
+from aejax.training import optimizers, report
 from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
@@ -114,6 +114,7 @@ def train(config: Config, data: Splits) -> Trained:
     mesh = make_mesh(config.devices, config.batch_size)
     check_batch(data.train.images, config.batch_size, mesh)
     model = build_model(config, data.image_shape)
+    report.note(judge.left_out(data.train, data.test, latents=False, prior=False))
     feed = open_feed(config, data.train.images, config.batch_size, mesh)
     optimizer = optimizers.build(config, config.learning_rate, config.epochs * feed.steps_per_epoch)
     method = with_ema(reconstruction.autoencoder(model, optimizer), config.ema_decay)

@@ -10,9 +10,8 @@ from typing import Literal
 
 import jax
 import tyro
-from aejax.training.load import load
 
-from aejax import cli, export
+from aejax import cli, export, load
 
 
 @dataclass(frozen=True, kw_only=True)

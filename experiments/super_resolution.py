@@ -26,7 +26,7 @@ from aejax.models.image_to_image import ImageToImage
 from aejax.models.likelihoods import Bernoulli, SquaredError
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.edsr import EDSR
-from aejax.training import optimizers
+from aejax.training import optimizers, report
 from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
@@ -98,6 +98,7 @@ def main(config: Config) -> None:
     data = load_splits(config)
     check_batch(data.train.images, config.batch_size, mesh)
     model = build_model(config, data.image_shape)
+    report.note(judge.left_out(data.train, data.test, latents=False, prior=False))
     feed = open_feed(config, data.train.images, config.batch_size, mesh)
     optimizer = optimizers.build(config, config.learning_rate, config.epochs * feed.steps_per_epoch)
     method = with_ema(reconstruction.autoencoder(model, optimizer), config.ema_decay)

@@ -34,7 +34,7 @@ from aejax.models.priors import StandardNormal
 from aejax.nn import build
 from aejax.nn.build import Network
 from aejax.nn.heads import GaussianEncoder
-from aejax.training import optimizers
+from aejax.training import optimizers, report
 from aejax.training.config import JudgedConfig, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
@@ -243,6 +243,7 @@ def main(config: Config) -> None:
     original = load_splits(config, hold_out=config.hold_out)
     check_batch(original.train.images, config.batch_size, mesh)
     model = build_model(config, original.image_shape)
+    report.note(judge.left_out(original.train, original.test))
     data = binarized(config, original)
     method = build_method(config, model, len(data.train.images))
     parts, chosen_by = data.parts(), "held_out" if config.hold_out else "test"

@@ -1,11 +1,15 @@
 """Exit statuses, and one line on stderr for all but bugs."""
 
 import dataclasses
+import os
 import re
+import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -66,7 +70,8 @@ def test_options_reach_main_and_success_is_silent(command: Command) -> None:
         (UserError("--batch-size 9 is odd: lower it"), 2, "error: --batch-size 9 is odd: lower it"),
         (NonFiniteError("NaN at step 4"), 1, "error: NaN at step 4"),
         (Interrupted(signal.SIGTERM, 17), 143, "stopped by SIGTERM at step 17 "),
-        (Interrupted(signal.SIGINT, 17), 130, "stopped by SIGINT at step 17 "),
+        (Interrupted(signal.SIGINT, 17), 130, "stopped by SIGINT at step 17 with a checkpoint; "),
+        (Interrupted(signal.SIGINT), 130, "stopped by SIGINT; "),
         (KeyboardInterrupt(), 130, "stopped; "),
     ],
     ids=lambda value: type(value).__name__,
@@ -160,3 +165,38 @@ def test_the_help_shows_the_defaults_of_the_recipe(
     with pytest.raises(SystemExit):
         cli.parse(WithRecipes, ("recipe", RECIPES))
     assert re.search(r"--width INT.*default: 8", capsys.readouterr().out)
+
+
+SCRIPT = """
+import sys, tyro
+from dataclasses import dataclass
+from aejax import cli
+
+@dataclass(frozen=True)
+class Config:
+    pass
+
+def main(config):
+    for _ in range(20_000):
+        print("0.5 ± 0.1")
+    print("to stderr ±", file=sys.stderr)
+    open(sys.argv[0] + ".done", "w").close()
+
+cli.run(main, Config)
+"""
+
+
+@pytest.mark.parametrize("redirection", ["| true", ">&-", "2>&-", "> /dev/full", ">&- 2>&- <&-", "| cat"])
+def test_output_that_nobody_reads_or_can_show_never_ends_a_run(tmp_path: Path, redirection: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONIOENCODING": "ascii"}  # noqa: PTH109
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} {shlex.quote(str(script))} {redirection}"
+    found = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
+    assert script.with_name("script.py.done").exists()
+    assert "Traceback" not in found.stderr
+    assert "Exception" not in found.stderr
+    if redirection == "| cat":
+        assert found.stdout == "0.5 +- 0.1\n" * 20_000
+        assert found.stderr == "to stderr +-\n"

@@ -12,10 +12,10 @@ from aejax.corruptions import Corruption
 KEY = jax.random.key(0)
 SHAPE = (50, 20, 20, 2)  # one for all, since each new shape is compiled anew
 NOISES = {
-    "gaussian": corruptions.gaussian(0.5, 0.3),
-    "salt_and_pepper": corruptions.salt_and_pepper(0.3),
-    "masking": corruptions.masking(0.3),
-    "speckle": corruptions.speckle(0.3),
+    "gaussian": corruptions.Gaussian(0.5, 0.3),
+    "salt_and_pepper": corruptions.SaltAndPepper(0.3),
+    "masking": corruptions.Masking(0.3),
+    "speckle": corruptions.Speckle(0.3),
 }
 every_noise = pytest.mark.parametrize("corrupt", NOISES.values(), ids=NOISES)
 
@@ -53,35 +53,35 @@ def test_every_pixel_and_channel_of_every_image_draws_its_own(corrupt: Corruptio
 
 
 def test_gaussian_noise_has_its_mean_and_std_where_nothing_is_clipped() -> None:
-    found = corrupted(corruptions.gaussian(0.1, 0.05), grey(0.4))
+    found = corrupted(corruptions.Gaussian(0.1, 0.05), grey(0.4))
     np.testing.assert_allclose(found.mean(), 0.5, atol=1e-3)
     np.testing.assert_allclose(found.std(), 0.05, atol=1e-3)
 
 
-def test_the_lessons_noise_on_black_and_white() -> None:
+def test_the_tutorials_noise_on_black_and_white() -> None:
     """clip(N(0.5, 0.3), 0, 1) in the background; of white pixels, those are left white whose noise is not negative."""
     below = stats.norm.cdf(-0.5 / 0.3)
-    black, white = corrupted(corruptions.gaussian(), grey(0.0)), corrupted(corruptions.gaussian(), grey(1.0))
+    black, white = corrupted(corruptions.Gaussian(), grey(0.0)), corrupted(corruptions.Gaussian(), grey(1.0))
     np.testing.assert_allclose(black.mean(), 0.5, atol=5e-3)
     np.testing.assert_allclose([(black == 0).mean(), (black == 1).mean()], below, atol=3e-3)
     np.testing.assert_allclose((white == 1).mean(), 1 - below, atol=3e-3)
 
 
 def test_salt_and_pepper_share_the_amount() -> None:
-    found = corrupted(corruptions.salt_and_pepper(0.3), grey(0.4))
+    found = corrupted(corruptions.SaltAndPepper(0.3), grey(0.4))
     np.testing.assert_allclose([(found == 0).mean(), (found == 1).mean()], 0.15, atol=5e-3)
     assert set(np.unique(found)) == {np.float32(0), np.float32(0.4), np.float32(1)}
 
 
 def test_masking_sets_its_fraction_to_zero_and_leaves_the_rest() -> None:
-    found = corrupted(corruptions.masking(0.3), grey(0.4))
+    found = corrupted(corruptions.Masking(0.3), grey(0.4))
     np.testing.assert_allclose((found == 0).mean(), 0.3, atol=5e-3)
     assert set(np.unique(found)) == {np.float32(0), np.float32(0.4)}
 
 
 def test_speckle_is_proportional_to_the_pixel() -> None:
     for value in (0.0, 0.2, 0.4):
-        found = corrupted(corruptions.speckle(0.3), grey(value))
+        found = corrupted(corruptions.Speckle(0.3), grey(value))
         np.testing.assert_allclose(found.mean(), value, atol=2e-3)
         np.testing.assert_allclose(found.std(), 0.3 * value, atol=2e-3)
 
@@ -89,11 +89,11 @@ def test_speckle_is_proportional_to_the_pixel() -> None:
 @pytest.mark.parametrize(
     "corrupt",
     [
-        corruptions.gaussian(0, 0),
-        corruptions.salt_and_pepper(0),
-        corruptions.masking(0),
-        corruptions.speckle(0),
-        corruptions.downscale(1),
+        corruptions.Gaussian(0, 0),
+        corruptions.SaltAndPepper(0),
+        corruptions.Masking(0),
+        corruptions.Speckle(0),
+        corruptions.Downscale(1),
     ],
 )
 def test_no_noise_is_the_identity(corrupt: Corruption) -> None:
@@ -102,21 +102,21 @@ def test_no_noise_is_the_identity(corrupt: Corruption) -> None:
 
 
 def test_all_of_it_is_all_of_it() -> None:
-    assert (corrupted(corruptions.masking(1), grey(0.4)) == 0).all()
-    assert set(np.unique(corrupted(corruptions.salt_and_pepper(1), grey(0.4)))) == {0, 1}
+    assert (corrupted(corruptions.Masking(1), grey(0.4)) == 0).all()
+    assert set(np.unique(corrupted(corruptions.SaltAndPepper(1), grey(0.4)))) == {0, 1}
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_what_is_no_probability_is_refused(value: float) -> None:
-    for factory in (corruptions.salt_and_pepper, corruptions.masking):
+    for corruption in (corruptions.SaltAndPepper, corruptions.Masking):
         with pytest.raises(ValueError, match="expected a probability"):
-            factory(value)
+            corruption(value)
 
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_box_downscaling_takes_means(factor: int) -> None:
     images = np.random.default_rng(0).random((2, 8, 12, 3), np.float32)
-    found = corrupted(corruptions.downscale(factor), images)
+    found = corrupted(corruptions.Downscale(factor), images)
     assert found.shape == (2, 8 // factor, 12 // factor, 3)
     for y, x in np.ndindex(found.shape[1:3]):
         block = images[:, factor * y : factor * (y + 1), factor * x : factor * (x + 1)]
@@ -128,10 +128,10 @@ def test_downscaling_is_antialiased(kernel: str) -> None:
     """Stripes one pixel wide lie beyond what the small image can show: they must become grey, not black or white."""
     stripes = np.zeros((1, 16, 16, 1), np.float32)
     stripes[:, ::2] = 1
-    inside = corrupted(corruptions.downscale(2, kernel), stripes)[:, 2:-2, 2:-2]  # type: ignore[arg-type]
+    inside = corrupted(corruptions.Downscale(2, kernel), stripes)[:, 2:-2, 2:-2]  # type: ignore[arg-type]
     np.testing.assert_allclose(inside, 0.5, atol=0.05)
 
 
 def test_sizes_that_the_factor_does_not_divide_are_refused() -> None:
     with pytest.raises(ValueError, match="28 x 27 pixels cannot be made 2 times smaller"):
-        corruptions.downscale(2)(KEY, jnp.zeros((1, 28, 27, 1)))
+        corruptions.Downscale(2)(KEY, jnp.zeros((1, 28, 27, 1)))

@@ -23,7 +23,7 @@ def points(n: int, d: int, seed: int = 0) -> np.ndarray:
 
 
 def many_estimates(kernel: Kernel, mean: float, std: float, d: int, pairs: int = 2000) -> np.ndarray:
-    """Of samples of N(0, I), 6 points, and N(mean, std^2 I), 9 points: as many estimates as pairs of samples."""
+    """Estimates between pairs of samples, 6 points of N(0, I) and 9 of N(mean, std^2 I): (pairs,)."""
     x_key, y_key = jax.random.split(jax.random.key(0))
     x = jax.random.normal(x_key, (pairs, 6, d))
     y = mean + std * jax.random.normal(y_key, (pairs, 9, d))

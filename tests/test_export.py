@@ -15,12 +15,21 @@ from flax.traverse_util import flatten_dict
 from jax import export
 from safetensors.numpy import load_file
 
-from aejax import pixels, priors
 from aejax.errors import UserError
-from aejax.export import Functions, exported, of_aae, of_network, of_semi_supervised, of_vae, write
-from aejax.methods import adversarial, semi_supervised, variational
+from aejax.export import exported, of_trained, write
+from aejax.models.image_to_image import ImageToImage
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.likelihoods import GaussianLearnt
+from aejax.models.posteriors import (
+    ClassAndStylePosterior,
+    DeterministicPosterior,
+    GaussianPosterior,
+    Posterior,
+    UniversalPosterior,
+)
+from aejax.models.priors import ClassAndStylePrior, StandardNormal
+from aejax.models.trained import Trained
 from aejax.nn.convolutional import ConvAutoencoder
-from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import Autoencoder, GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
 
@@ -30,10 +39,9 @@ CODES = DenseDecoder((5,), SHAPE)
 
 
 class Case(NamedTuple):
-    """Functions, their params, and `expected`: (images, noise) -> what the network makes of them, from end to end."""
+    """A trained model, and `expected`: (images, noise) -> the pictures that it gives, from end to end."""
 
-    functions: Functions
-    params: Any
+    trained: Trained
     expected: Callable[[Any, Any], Any]
 
 
@@ -46,53 +54,58 @@ def random_params(init: Callable[..., Any]) -> Any:
 
 def network(module: nn.Module) -> Case:
     params = random_params(module.init)
-    functions = of_network(module, pixels.BERNOULLI, params, SHAPE)
-    return Case(functions, params, lambda images, noise: jax.nn.sigmoid(module.apply(params, images)))
+    trained = Trained(ImageToImage(module), params, SHAPE)
+    return Case(trained, lambda images, noise: jax.nn.sigmoid(module.apply(params, images)))
 
 
 def vae() -> Case:
     decoder = DenseDecoder((6,), (*SHAPE[:2], 2))
-    model = variational.Model(GaussianEncoder(MLP((6,)), 2), decoder, pixels.GAUSSIAN_LEARNT)
+    posterior = GaussianPosterior(GaussianEncoder(MLP((6,)), 2))
+    model = LatentVariableModel(posterior, decoder, StandardNormal(latents=2), GaussianLearnt())
     params = random_params(model.init)
 
     def expected(images: Any, noise: Any) -> Any:
-        mean, _ = model.posterior(params, images)
+        mean, _ = posterior.encoder.apply(params["encoder"], images)
         return jnp.clip(model.decode(params, mean)[..., :1], 0, 1)
 
-    return Case(of_vae(model, params, SHAPE), params, expected)
+    return Case(Trained(model, params, SHAPE), expected)
 
 
-def aae(encoder: nn.Module, kind: adversarial.Kind) -> Case:
-    model = adversarial.Model(encoder, CODES, Discriminator((4,)), priors.standard_normal(3), kind)
+def aae(posterior: Posterior) -> Case:
+    model = LatentVariableModel(posterior, CODES, StandardNormal(latents=3))
     params = random_params(model.init)
 
     def expected(images: Any, noise: Any) -> Any:
-        given = (images, noise) if kind == "universal" else (images,)
-        codes = encoder.apply(params["encoder"], *given)
-        return jax.nn.sigmoid(model.decode(params, codes[0] if kind == "gaussian" else codes))
+        given = (images, noise) if isinstance(posterior, UniversalPosterior) else (images,)
+        codes = posterior.encoder.apply(params["encoder"], *given)
+        codes = codes[0] if isinstance(posterior, GaussianPosterior) else codes
+        return jax.nn.sigmoid(CODES.apply(params["decoder"], codes))
 
-    return Case(of_aae(model, params, SHAPE), params, expected)
+    # A discriminator's params are no part of the model.
+    discriminator = {"discriminator": {"params": {"kernel": np.ones((3, 1), np.float32)}}}
+    return Case(Trained(model, {**params, **discriminator}, SHAPE), expected)
 
 
 def semi() -> Case:
-    encoder, discriminator = LatentEncoder(MLP((6,)), 4 + 2), Discriminator((4,))
-    model = semi_supervised.Model(encoder, CODES, discriminator, discriminator, classes=4, style=2)
+    posterior = ClassAndStylePosterior(LatentEncoder(MLP((6,)), 4 + 2), classes=4)
+    model = LatentVariableModel(posterior, CODES, ClassAndStylePrior(latents=4 + 2, classes=4))
     params = random_params(model.init)
 
     def expected(images: Any, noise: Any) -> Any:
-        logits, style = model.encode(params, images)
-        return jax.nn.sigmoid(model.decode(params, jax.nn.softmax(logits), style))
+        code = posterior.encoder.apply(params["encoder"], images)
+        classes_and_style = jnp.concatenate([jax.nn.softmax(code[:, :4]), code[:, 4:]], axis=1)
+        return jax.nn.sigmoid(CODES.apply(params["decoder"], classes_and_style))
 
-    return Case(of_semi_supervised(model, params, SHAPE), params, expected)
+    return Case(Trained(model, params, SHAPE), expected)
 
 
 CASES: dict[str, Callable[[], Case]] = {
     "convolutional": lambda: network(ConvAutoencoder(1, (3, 2, 2), (2, 2, 3))),
     "dense": lambda: network(Autoencoder(LatentEncoder(MLP((5,)), 2), CODES)),
     "VAE": vae,
-    "AAE": lambda: aae(LatentEncoder(MLP((5,)), 3), "deterministic"),
-    "Gaussian AAE": lambda: aae(GaussianEncoder(MLP((5,)), 3), "gaussian"),
-    "universal AAE": lambda: aae(UniversalEncoder(MLP((5,)), 3, 4), "universal"),
+    "AAE": lambda: aae(DeterministicPosterior(LatentEncoder(MLP((5,)), 3))),
+    "Gaussian AAE": lambda: aae(GaussianPosterior(GaussianEncoder(MLP((5,)), 3))),
+    "universal AAE": lambda: aae(UniversalPosterior(UniversalEncoder(MLP((5,)), 3, 4))),
     "semi-supervised AAE": semi,
 }
 
@@ -113,8 +126,9 @@ def through(calls: Mapping[str, Call], inputs: Mapping[str, Iterable[str]], flat
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_written_computes_what_the_network_does_for_any_batch(name: str, tmp_path: Path) -> None:
-    functions, params, expected = CASES[name]()
-    files = write(tmp_path, functions, params, {})
+    trained, expected = CASES[name]()
+    functions = of_trained(trained)
+    files = write(tmp_path, functions, trained.params, {})
     assert {file.name for file in files} == {"encoder.bin", "decoder.bin", "parameters.safetensors", "export.json"}
     flat = load_file(tmp_path / "parameters.safetensors")
     calls = {name: export.deserialize((tmp_path / f"{name}.bin").read_bytes()).call for name in functions}
@@ -126,7 +140,8 @@ def test_what_is_written_computes_what_the_network_does_for_any_batch(name: str,
 
 
 def test_each_platform_has_its_own_lowering_and_all_compute_the_same() -> None:
-    functions, params, expected = CASES["convolutional"]()
+    trained, expected = CASES["convolutional"]()
+    functions, params = of_trained(trained), trained.params
 
     def convolves(*platforms: str) -> set[bool]:
         programs = [exported(function, params, platforms).mlir_module() for function in functions.values()]
@@ -151,8 +166,9 @@ def test_each_platform_has_its_own_lowering_and_all_compute_the_same() -> None:
 
 
 def test_the_parameters_and_the_manifest_describe_what_is_there(tmp_path: Path) -> None:
-    functions, params, _ = CASES["VAE"]()
-    write(tmp_path, functions, params, {"run": "mine"})
+    trained, _ = CASES["VAE"]()
+    params = trained.params
+    write(tmp_path, of_trained(trained), params, {"run": "mine"})
     flat = load_file(tmp_path / "parameters.safetensors")
     assert flat.keys() == flatten_dict(params, sep="/").keys()
     for path, leaf in flatten_dict(params, sep="/").items():
@@ -171,7 +187,7 @@ def test_the_parameters_and_the_manifest_describe_what_is_there(tmp_path: Path) 
 
 
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
-    functions, params, _ = CASES["dense"]()
+    trained, _ = CASES["dense"]()
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written .*--output"):
-        write(tmp_path / "file" / "export", functions, params, {})
+        write(tmp_path / "file" / "export", of_trained(trained), trained.params, {})

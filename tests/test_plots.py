@@ -190,6 +190,9 @@ def test_lines_draw_every_curve_under_its_name() -> None:
     np.testing.assert_array_equal(axes.lines[1].get_xydata(), [(1, 0), (2, 5), (4, 1)])
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title(loc="left")) == ("noise", "share", "A title")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+    banded = plots.lines([1, 2], {"a": [3, 1], "b": [0, 5]}, "x", "y", "title", {"b": ([-1, 4], [1, 6])})
+    (band,) = banded.axes[0].collections
+    assert {tuple(corner) for corner in band.get_paths()[0].vertices} == {(1, -1), (1, 1), (2, 4), (2, 6)}
 
 
 def test_labelled_points_stand_where_they_are_with_bars_of_one_deviation() -> None:

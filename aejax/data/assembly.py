@@ -1,4 +1,4 @@
-"""Decoded images, one after another, as one array: of one size, and black and white where they hold only 0 and 1."""
+"""Assembly of decoded images into one array of one size, black and white where they hold only 0 and 1."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -27,7 +27,7 @@ class Size(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """How images are read.
+    """Options of reading images.
 
     Attributes:
       size: what every image is resized to.

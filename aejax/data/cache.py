@@ -1,7 +1,9 @@
 """Decoded arrays on disk, so that a dataset is decoded once and mapped into memory from then on."""
 
 import contextlib
+import errno
 import functools
+import glob
 import json
 import math
 import mmap
@@ -51,7 +53,8 @@ def cached(key: Mapping[str, object], build: Callable[[Allocate], Arrays], most_
     """Returns what `build` returns, from the disk if an undamaged copy is there.
 
     Args:
-      key: everything that the arrays depend on, as JSON values; `key["name"]` also names the files.
+      key: everything that the arrays depend on, as JSON values; `key["name"]` also names the files, and `key["state"]`
+        is what changes as the source does: once arrays are written, those of other states are removed.
       build: makes the arrays; images that it writes to an array of `allocate` never have to fit into memory.
       most_bytes: the largest images that may be held in memory where the disk cannot take them; None: any.
 
@@ -61,8 +64,10 @@ def cached(key: Mapping[str, object], build: Callable[[Allocate], Arrays], most_
     Raises:
       UserError: if the images can be held neither on the disk nor in memory.
     """
-    digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    stem = directory() / "datasets" / f"{key['name']}-{digest}".replace("/", "-")
+    source = _digest({name: value for name, value in key.items() if name != "state"})
+    state = _digest(key.get("state"))
+    prefix = f"{key['name']}-{source}-".replace("/", "-")
+    stem = directory() / "datasets" / f"{prefix}{state}"
     if (arrays := _read(stem)) is not None:
         return arrays
     with _workspace(stem.parent) as folder:
@@ -71,8 +76,15 @@ def cached(key: Mapping[str, object], build: Callable[[Allocate], Arrays], most_
         with contextlib.suppress(OSError):
             if folder is not None:
                 _write(folder, stem, arrays)
+                for other in stem.parent.glob(f"{glob.escape(prefix)}*"):
+                    if not other.name.startswith(stem.name):
+                        other.unlink()
                 return _read(stem) or arrays
         return arrays
+
+
+def _digest(value: object) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _read(stem: Path) -> Arrays | None:
@@ -128,9 +140,7 @@ def _allocate(folder: Path | None, most_bytes: int | None, shape: tuple[int, ...
         path = folder / "allocated"
         try:
             array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-            with path.open("r+b") as file:
-                # Without its blocks reserved, a full disk would kill the process at a later write to the map.
-                os.posix_fallocate(file.fileno(), 0, array.offset + size)
+            _reserve(path, array.offset + size)
             return array
         except OSError:
             path.unlink(missing_ok=True)
@@ -140,6 +150,18 @@ def _allocate(folder: Path | None, most_bytes: int | None, shape: tuple[int, ...
             "more space with $AEJAX_CACHE_DIR, or lower --image-size or --limit"
         )
     return np.empty(shape, np.uint8)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Reserves a file's blocks: else a full disk would kill the process at a later write to the map."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
 
 
 def _write(folder: Path, stem: Path, arrays: Arrays) -> None:

@@ -27,6 +27,7 @@ class Dataset:
       images: uint8 (n, height, width, channels), C-contiguous.
       labels: int32 (n,), class indices in 0 ... classes - 1, or -1 where the label is unknown; None if none is known.
       class_names: the name of class 0, of class 1 and so on, of all splits together; empty where there are no labels.
+      notes: what the user should know of these images, a line each.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Dataset:
     images: np.ndarray
     labels: np.ndarray | None
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -90,7 +92,7 @@ def load(
     options = ReadOptions(Size(image_size, fit), skip_unreadable, limit, None, most_bytes)
     source = open_source(name, data_dir, raw_dir, options)
     dataset = take(name, source, split)
-    for note in source.notes:
+    for note in (*source.notes, *dataset.notes):
         sources.say(note)
     return dataset
 
@@ -100,10 +102,9 @@ def take(name: str, source: Source, split: str) -> Dataset:
     ranges = split_syntax.resolve(split, source.shard_lengths)
     wholes = {part: source.read(part) for part in {r.name for r in ranges}}
     images, labels = sources.joined([(wholes[r.name], slice(r.start, r.stop)) for r in ranges])
-    for whole in wholes.values():
-        if whole.meta.get("binary"):
-            sources.say(f"{name}: pixels of 0 and 1, read as black and white")
-    return Dataset(name, split, images, labels, source.class_names)
+    binary = any(whole.meta.get("binary") for whole in wholes.values())
+    notes = (f"{name}: pixels of 0 and 1, read as black and white",) if binary else ()
+    return Dataset(name, split, images, labels, source.class_names, notes)
 
 
 def available() -> list[str]:
@@ -179,7 +180,7 @@ def _decoded(prepared: tfds_records.Prepared, split: str, rows: np.ndarray | Non
     key = {
         "name": f"{prepared.name}-{split}",
         "folder": str(prepared.folder),
-        "files": prepared.fingerprint(),
+        "state": prepared.fingerprint(),
         "size": options.size.key(),
         "rows": sources.digest(rows),
         "format": 2,
@@ -193,7 +194,7 @@ def _stored_labels(prepared: tfds_records.Prepared, split: str) -> np.ndarray | 
     key = {
         "name": f"{prepared.name}-{split}-labels",
         "folder": str(prepared.folder),
-        "files": prepared.fingerprint(),
+        "state": prepared.fingerprint(),
         "format": 2,
     }
     return cached(key, lambda _: Arrays(np.empty(0, np.uint8), tfds_records.class_labels(prepared, split))).labels

@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Feed(abc.ABC):
-    """What training asks of a feed. Steps are counted over all epochs; all feeds show step N the same images.
+    """The interface of feeds. Steps are counted over all epochs; all feeds show step N the same images.
 
     The images are shuffled anew in each epoch, whose last incomplete batch is left out.
 
@@ -55,33 +55,33 @@ class Feed(abc.ABC):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Of the tree's first array."""
+        """Shape of one image: of a row of the tree's first array."""
         return jax.tree.leaves(self.images)[0].shape[1:]
 
     def zeros(self) -> Tree:
-        """What a batch looks like. Traced."""
+        """Returns a batch of zeros, of the shapes and types of every batch. Traced."""
         return inputs(jax.tree.map(lambda a: jnp.zeros((self.batch_size, *a.shape[1:]), a.dtype), self.images))
 
     def indices(self, root: Array, step: int) -> np.ndarray:
-        """Which rows of `images` step `step` of the run with this root sees: int32 (batch_size,)."""
+        """Returns the rows of `images` that step `step` of the run with this root sees: int32 (batch_size,)."""
         epoch, place = divmod(step, self.steps_per_epoch)
         return np.asarray(shuffled(root, epoch, rows_of(self.images), self.batch_size)[place])
 
     @property
     @abc.abstractmethod
     def seed_axes(self) -> tuple[int | None, int | None]:
-        """The axis of a block's images and of its order that several seeds have, each its own; None: they share it."""
+        """The seeds' axis in a block's images and in its order; None where the seeds share them."""
 
     @abc.abstractmethod
     def blocks(self, root: Array, first: int, last: int) -> Generator[Block]:
-        """The blocks for the steps `first` ... `last - 1`, in order.
+        """Yields the blocks for the steps `first` ... `last - 1`, in order.
 
         `root` is the key of a run, or of several, (seeds,), whose images have the axis `seed_axes`. To be closed.
         """
 
     @abc.abstractmethod
     def batch(self, images: Tree, order: Order, step: Array) -> Tree:
-        """Step `step` of the run from a block, as `inputs` gives it: batch_size rows, split over the mesh. Traced."""
+        """Takes step `step` from a block, as `inputs` gives it: batch_size rows, split over the mesh. Traced."""
 
 
 class DeviceFeed(Feed):
@@ -92,11 +92,11 @@ class DeviceFeed(Feed):
         return None, 0
 
     def order(self, root: Array, epoch: int | Array) -> Array:
-        """The epoch's order, which `batch` reads: int32 ([seeds,] steps_per_epoch, batch_size). Traced."""
+        """Returns the epoch's order, which `batch` reads: int32 ([seeds,] steps_per_epoch, batch_size). Traced."""
         return shuffled(root, epoch, rows_of(self.images), self.batch_size)
 
     def blocks(self, root: Array, first: int, last: int) -> Generator[Block]:
-        """One block per epoch."""
+        """Yields one block per epoch."""
         order_of = jax.jit(self.order, out_shardings=NamedSharding(self.mesh, PartitionSpec()))
         for epoch in range(first // self.steps_per_epoch, -(-last // self.steps_per_epoch)):
             yield Block(self.images, order_of(root, epoch), (epoch + 1) * self.steps_per_epoch)
@@ -138,7 +138,7 @@ def check_batch(images: Tree, batch_size: int, mesh: Mesh) -> None:
 
 
 def shuffled(root: Array, epoch: int | Array, rows: int, batch_size: int) -> Array:
-    """An epoch's order of `rows` images: int32 (steps, batch_size), or (seeds, ...) for roots (seeds,). Traced."""
+    """Draws the order of an epoch's rows: int32 (steps, batch_size), or (seeds, ...) for roots (seeds,). Traced."""
     if root.ndim:
         return jax.vmap(lambda one: shuffled(one, epoch, rows, batch_size))(root)
     steps = rows // batch_size

@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -15,33 +15,18 @@ from tqdm import tqdm
 from aejax.data import image_files
 from aejax.data.assembly import Decoded, ReadOptions, assemble, decoded
 from aejax.data.cache import Allocate, Arrays, cached
-from aejax.data.drawn_splits import path_fraction
+from aejax.data.folder_layout import PARTS, File, divided, find, has_test, limited
 from aejax.data.image_files import UnreadableError
 from aejax.data.labels import UNKNOWN
 from aejax.data.sources import Source
 from aejax.errors import UserError
 
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-_SHARE = 0.1  # of the images for test, and of the rest to choose by
-_PARTS = ("learn", "held_out", "validation", "test")  # their order in the array; the first two are the train split
 _FORMAT = 1  # of what files become; another one decodes them anew
 _AHEAD = 256  # files that are decoded while one is written
 _MOST_NAMED = 3
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-class File(NamedTuple):
-    """An image file: its path below the folder, its part of the array and its class, "" where it has none."""
-
-    path: str
-    part: str
-    label: str
 
 
 def open_folder(folder: Path, options: ReadOptions) -> Source:
@@ -62,19 +47,19 @@ def open_folder(folder: Path, options: ReadOptions) -> Source:
       UserError: for a folder with fewer than three images, a file that cannot be read, or images that differ in size.
     """
     paths = find(folder)
-    files = _limited(divided(paths), options.limit)
-    if len(files) < len(_PARTS) - 1:
+    files = limited(divided(paths), options.limit)
+    if len(files) < len(PARTS) - 1:
         known = ", ".join(sorted(suffix[1:] for suffix in image_files.SUFFIXES))
         raise UserError(f"{folder} holds {len(files)} image files ({known}), and at least three are needed")
     names = tuple(sorted({file.label for file in files} - {""}))
-    key = {"name": folder.resolve().name, "folder": str(folder.resolve()), "files": _state(folder, files)}
-    options_key = [options.size.key(), options.skip_unreadable, _FORMAT]
+    key = {"name": folder.resolve().name, "folder": str(folder.resolve()), "state": _state(folder, files)}
+    options_key = [options.size.key(), options.skip_unreadable, options.limit, _FORMAT]
     arrays = cached(
         {**key, "options": options_key},
         lambda allocate: _build(folder, files, names, options, allocate),
         options.most_bytes,
     )
-    lengths = [arrays.meta["lengths"].get(part, 0) for part in _PARTS]
+    lengths = [arrays.meta["lengths"].get(part, 0) for part in PARTS]
     stops = np.cumsum(lengths).tolist()
     rows = {"train": slice(0, stops[1]), "validation": slice(stops[1], stops[2]), "test": slice(stops[2], stops[3])}
 
@@ -87,84 +72,9 @@ def open_folder(folder: Path, options: ReadOptions) -> Source:
     return Source(sizes, read, names, notes, held_out=lengths[1] or None)
 
 
-def find(folder: Path) -> list[str]:
-    """Lists the image files below a folder, by their suffix: relative paths with "/", sorted."""
-    found, seen = [], set()
-    for place, subfolders, files in os.walk(folder, followlinks=True):
-        state = Path(place).stat()
-        if (state.st_dev, state.st_ino) in seen:  # a link to a folder above
-            subfolders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        below = Path(place).relative_to(folder).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        found += [prefix + name for name in files if name[0] != "." and _is_image(name)]
-    return sorted(found)
-
-
-def divided(paths: Iterable[str]) -> list[File]:
-    """Gives every path its part and its class, and sorts them by part and, within it, by the hash of the path."""
-    splits = {path: _SPLITS.get(path.split("/")[0].lower(), "") if "/" in path else "" for path in paths}
-    if "" in splits.values() or "train" not in splits.values():  # such names are classes, as are others
-        splits = dict.fromkeys(splits, "train")
-        within = {path: path.split("/") for path in splits}
-    else:
-        within = {path: path.split("/")[1:] for path in splits}
-    classes = {path: steps[0] if len(steps) > 1 else "" for path, steps in within.items()}
-    if len(set(classes.values()) - {""}) < 2:
-        classes = dict.fromkeys(classes, "")
-    official = set(splits.values())
-    hashed = {path: path_fraction(path) for path in splits}
-    parts = {path: _part(hashed[path], split, official) for path, split in splits.items()}
-    _fill(parts, hashed, official)
-    files = [File(path, parts[path], unicodedata.normalize("NFC", classes[path])) for path in splits]
-    return sorted(files, key=lambda file: (_PARTS.index(file.part), hashed[file.path], file.path))
-
-
-def _is_image(name: str) -> bool:
-    return f".{name.rpartition('.')[2].lower()}" in image_files.SUFFIXES
-
-
-def _part(fraction: float, split: str, official: set[str]) -> str:
-    if split != "train":
-        return split
-    if "test" not in official:
-        if fraction < _SHARE:
-            return "test"
-        fraction = (fraction - _SHARE) / (1 - _SHARE)
-    return "held_out" if "validation" not in official and fraction < _SHARE else "learn"
-
-
-def _fill(parts: dict[str, str], hashed: dict[str, float], official: set[str]) -> None:
-    """Moves a file to each part to be drawn that has got none, as may be with few files."""
-    drawn = ["learn", *["held_out"] * ("validation" not in official), *["test"] * ("test" not in official)]
-    for part in drawn:
-        counts = Counter(parts.values())
-        largest = max(drawn, key=counts.__getitem__)
-        if not counts[part] and counts[largest] > 1:
-            parts[min((path for path in parts if parts[path] == largest), key=hashed.__getitem__)] = part
-
-
-def _limited(files: list[File], limit: int | None) -> list[File]:
-    """Keeps the first `limit` files of every split; of the train split, the share to choose by stays."""
-    if limit is None:
-        return files
-    counts = Counter(file.part for file in files)
-    held_out = max(1, round(limit * _SHARE)) if counts["held_out"] else 0
-    most = {"learn": max(1, limit - held_out), "held_out": held_out, "validation": limit, "test": limit}
-    taken: Counter[str] = Counter()
-    kept = []
-    for file in files:
-        taken[file.part] += 1
-        if taken[file.part] <= most[file.part]:
-            kept.append(file)
-    return kept
-
-
 def _drawn(folder: Path, paths: list[str], files: list[File]) -> tuple[str, ...]:
     counts = Counter(file.part for file in files)
-    if any(file.part == "test" and _SPLITS.get(file.path.split("/")[0].lower()) == "test" for file in files):
+    if has_test(paths):
         return ()
     more = f" (of {len(paths):,})" if len(files) < len(paths) else ""
     return (
@@ -174,81 +84,82 @@ def _drawn(folder: Path, paths: list[str], files: list[File]) -> tuple[str, ...]
 
 
 def _state(folder: Path, files: list[File]) -> str:
-    """A hash of the files' paths, sizes and times."""
+    """Returns a hash of the files' paths, sizes and times."""
     digest = hashlib.sha256()
     for file in files:
         try:
             state = (folder / file.path).stat()
         except OSError as error:
-            raise UserError(f"{folder / file.path} cannot be read ({error.strerror}): remove it") from error
+            raise UserError(f"{str(folder / file.path)!r} cannot be read ({error.strerror}): remove it") from error
         digest.update(f"{[*file, state.st_size, state.st_mtime_ns]}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 def _build(folder: Path, files: list[File], names: tuple[str, ...], options: ReadOptions, allocate: Allocate) -> Arrays:
-    unreadable: dict[str, str] = {}
-
-    def refused(file: File, error: UnreadableError) -> None:
-        if not options.skip_unreadable:
-            raise UserError(
-                f"{folder / file.path} cannot be read ({error}): remove it, or leave such files out with "
-                "--skip-unreadable"
-            ) from error
-        unreadable[file.path] = str(error)
-
-    workers = options.workers if options.workers is not None else os.cpu_count() or 1
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        colours = _mapped(pool, lambda file: _attempt(image_files.is_grey, folder / file.path), files)
-        greys = []
-        for file, grey in colours:
-            if isinstance(grey, UnreadableError):
-                refused(file, grey)
-            else:
-                greys.append(grey)
-        in_grey = all(greys)
+    workers = max(1, options.workers if options.workers is not None else os.cpu_count() or 1)
+    bar = tqdm(total=len(files), desc=f"decoding {folder.name}", unit=" images", delay=1, disable=None)
+    with bar, ThreadPoolExecutor(workers) as pool:
+        reading = _Reading(folder, options.skip_unreadable, pool)
+        grey = all(reading.each(image_files.is_grey, files))
 
         def images(binary: bool) -> Iterator[Decoded]:
-            def one(file: File) -> Decoded | UnreadableError:
-                pixels = _attempt(lambda path: image_files.decode(path, in_grey), folder / file.path)
-                return (
-                    pixels if isinstance(pixels, UnreadableError) else decoded(file.path, pixels, options.size, binary)
-                )
+            def one(path: Path) -> Decoded:
+                name = path.relative_to(folder).as_posix()
+                return decoded(name, image_files.decode(path, grey), options.size, binary)
 
             bar.reset()
-            for file, image in _mapped(pool, one, [file for file in files if file.path not in unreadable]):
+            for image in reading.each(one, files):
                 bar.update()
-                if isinstance(image, UnreadableError):
-                    refused(file, image)
-                else:
-                    yield image
+                yield image
 
-        with tqdm(total=len(files), desc=f"decoding {folder.name}", unit=" images", delay=1, disable=None) as bar:
-            array, binary = assemble(len(files) - len(unreadable), images, allocate, str(folder))
-    kept = [file for file in files if file.path not in unreadable]
+        array, binary = assemble(len(files) - len(reading.unreadable), images, allocate, str(folder))
+    kept = [file for file in files if file.path not in reading.unreadable]
     index = {"": UNKNOWN} | {name: i for i, name in enumerate(names)}
     labels = np.array([index[file.label] for file in kept], np.int32) if names else None
-    return Arrays(array, labels, _meta(folder, kept, labels, unreadable, binary, len(files)))
+    lengths = dict(Counter(file.part for file in kept))
+    return Arrays(array, labels, {"lengths": lengths, "notes": _notes(folder, labels, reading.unreadable, binary)})
 
 
-def _meta(
-    folder: Path, kept: list[File], labels: np.ndarray | None, unreadable: dict[str, str], binary: bool, count: int
-) -> dict[str, Any]:
+def _notes(folder: Path, labels: np.ndarray | None, unreadable: set[str], binary: bool) -> list[str]:
     notes = []
     if unreadable:
-        named = ", ".join(sorted(unreadable)[:_MOST_NAMED]) + (", ..." if len(unreadable) > _MOST_NAMED else "")
-        notes.append(f"{folder}: {len(unreadable):,} of {count:,} files cannot be read and are left out ({named})")
+        named = ", ".join([*map(repr, sorted(unreadable)[:_MOST_NAMED]), *["..."] * (len(unreadable) > _MOST_NAMED)])
+        notes.append(f"{folder}: {len(unreadable):,} of the files cannot be read and are left out ({named})")
     if binary:
         notes.append(f"{folder}: pixels of 0 and 1, read as black and white")
     if labels is not None and (labels == UNKNOWN).any():
-        notes.append(f"{folder}: {(labels == UNKNOWN).sum():,} of {len(kept):,} images have no label")
-    return {"lengths": dict(Counter(file.part for file in kept)), "notes": notes}
+        notes.append(f"{folder}: {(labels == UNKNOWN).sum():,} of {len(labels):,} images have no label")
+    return notes
 
 
-def _attempt(function: Callable[[Path], T], path: Path) -> T | UnreadableError:
-    try:
-        return function(path)
-    except UnreadableError as error:
-        return error
+@dataclass
+class _Reading:
+    """Files of a folder, read by threads; those that are no images are refused, or left out and noted."""
+
+    folder: Path
+    skip_unreadable: bool
+    pool: ThreadPoolExecutor
+    unreadable: set[str] = field(default_factory=set)
+
+    def each(self, read: Callable[[Path], T], files: list[File]) -> Iterator[T]:
+        """Applies `read` to the path of every readable file, in order."""
+
+        def attempt(file: File) -> T | UnreadableError:
+            try:
+                return read(self.folder / file.path)
+            except UnreadableError as error:
+                return error
+
+        for file, result in _mapped(self.pool, attempt, [file for file in files if file.path not in self.unreadable]):
+            if not isinstance(result, UnreadableError):
+                yield result
+            elif self.skip_unreadable:
+                self.unreadable.add(file.path)
+            else:
+                raise UserError(
+                    f"{str(self.folder / file.path)!r} cannot be read ({result}): remove it, or leave such files out "
+                    "with --skip-unreadable"
+                ) from result
 
 
 def _mapped(pool: ThreadPoolExecutor, function: Callable[[T], U], items: list[T]) -> Iterator[tuple[T, U]]:

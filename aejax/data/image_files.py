@@ -26,7 +26,7 @@ class UnreadableError(Exception):
 
 
 def is_grey(path: Path) -> bool:
-    """Whether an image has no colours, from the file's header alone.
+    """Tells from a file's header whether its image has no colours.
 
     Raises:
       UnreadableError: for a file that cannot be opened.

@@ -1,9 +1,10 @@
-"""Where the raw bytes of datasets come from. Nothing leaves this file without its SHA-256 having been checked."""
+"""Downloads of datasets' raw files. Nothing leaves this file without its SHA-256 having been checked."""
 
 import concurrent.futures
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -56,7 +57,7 @@ _DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
 
 
 class SourceError(Exception):
-    """A source that does not hold the files, or cannot be reached, in a few words."""
+    """A source lacks the files or cannot be reached; the message says so in a few words."""
 
 
 def fetch(name: str, raw_dir: Path | None = None) -> dict[str, bytes]:
@@ -157,7 +158,7 @@ def _official(name: str) -> dict[str, bytes]:
                     if len(content) > info.size:
                         break
             if hashlib.sha256(content).hexdigest() != info.checksum:
-                raise SourceError(f"{info.filename} has not the SHA-256 that tfds registers")
+                raise SourceError(f"{info.filename} has another SHA-256 than tfds registers")
             files[info.filename] = bytes(content)
     except (requests.RequestException, TimeoutError) as error:
         raise SourceError(f"not reachable ({type(error).__name__})") from None
@@ -236,11 +237,15 @@ def _debian() -> dict[str, bytes]:
 
 
 def _run(command: list[str], folder: Path, answered: Callable[[str], bool]) -> None:
-    """Runs a command in a folder; gives it up if `answered(its output)` is still false when patience ends."""
+    """Runs a command in a folder, and stops it if `answered(its output)` is still false when patience ends."""
     log = folder / "log"
     with log.open("wb") as output:
         try:
-            process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            # What a killed command leaves goes with the folder.
+            variables = {**os.environ, "TMPDIR": str(folder)}
+            process = subprocess.Popen(
+                command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
         except OSError:
             raise SourceError(f"{command[0]} is not installed") from None
     try:

@@ -15,7 +15,7 @@ from aejax.data.resizing import resize
 from aejax.data.sources import Source, test_size, with_drawn_test
 from aejax.errors import UserError
 
-# By split, the names of its images and, at the same place or the first that is there, of its labels; in lower case.
+# By split, the names that its images and its labels go by, in lower case; the first that is there counts.
 _IMAGES = {
     "train": ("train_images", "x_train", "train_x", "images", "imgs", "x", "data"),
     "validation": ("validation_images", "valid_images", "val_images", "x_validation", "x_valid", "x_val"),
@@ -66,7 +66,7 @@ def _open_npy(path: Path, size: Size, most_bytes: int | None) -> Source:
     """Converts the images once and keeps them in the cache, as the file may be larger than the memory."""
     array = _load(path, "r")
     state = path.stat()
-    key = {"name": path.stem, "path": str(path.resolve()), "file": [state.st_size, state.st_mtime_ns]}
+    key = {"name": path.stem, "path": str(path.resolve()), "state": [state.st_size, state.st_mtime_ns]}
 
     def build(allocate: Allocate) -> Arrays:
         pixels = pixel_arrays.understand({str(path): array})

@@ -17,7 +17,7 @@ _LEAST_BRIGHT = 64  # floats whose largest is less are as likely on another scal
 
 
 class Pixels(NamedTuple):
-    """How an array's values become uint8: clip(rint((value - low) * scale), 0, 255), and in which order its axes are.
+    """Conversion of an array: clip(rint((value - low) * scale), 0, 255), and the order of its axes.
 
     Attributes:
       low, scale: of the formula.

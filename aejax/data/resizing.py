@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 Fit = Literal["crop", "stretch"]
-"""What becomes of images that are not square: their centre is cut out, or their aspect ratio is not kept."""
+"""For images that are not square: cut out their centre, or change their aspect ratio."""
 
 
 def resize(images: np.ndarray, size: int, fit: Fit = "crop") -> np.ndarray:

@@ -39,7 +39,7 @@ class StreamingFeed(Feed):
         return 0, None
 
     def blocks(self, root: Array, first: int, last: int) -> Generator[Block]:
-        """Images ([seeds,] steps, batch_size, ...), split over the devices; the order is the step they begin at."""
+        """Yields images ([seeds,] steps, batch_size, ...), split over the devices; the order is their first step."""
         leaves, structure = jax.tree.flatten(self.images)
         steps = self._steps_per_block(root.size)
         sharding = NamedSharding(self.mesh, PartitionSpec(*[None] * (root.ndim + 1), "data"))
@@ -64,7 +64,7 @@ class StreamingFeed(Feed):
         return inputs(jax.lax.with_sharding_constraint(here, split))
 
     def _own_rows(self) -> slice:
-        """Those of each batch that go to this process's devices, which follow each other in the mesh."""
+        """Returns the rows of each batch that this process's devices compute on; these are consecutive in the mesh."""
         split = NamedSharding(self.mesh, PartitionSpec("data"))
         indices = split.addressable_devices_indices_map((self.batch_size,)).values()
         rows = [np.arange(self.batch_size)[index] for index in indices]
@@ -91,7 +91,7 @@ def streaming_feed(images: Tree, batch_size: int, mesh: Mesh) -> StreamingFeed:
 
 
 class _Batches:
-    """Item k: `own` rows of step `first` + k, a list of arrays ([seeds,] rows, ...)."""
+    """A sequence for Grain: item k is the `own` rows of step `first` + k, a list of arrays ([seeds,] rows, ...)."""
 
     def __init__(
         self, leaves: Sequence[Any], batch_size: int, words: np.ndarray, first: int, last: int, own: slice
@@ -121,12 +121,12 @@ _shuffled = jax.jit(shuffled, static_argnums=(2, 3))
 
 
 def _stacked(batches: Sequence[list[np.ndarray]], steps: int, axis: int) -> list[np.ndarray]:
-    """Batches as arrays of `steps` steps along `axis`; a run's last are filled up, to compile for one shape."""
+    """Stacks batches along `axis` into `steps` steps; a run's last are filled up, so that one shape is compiled."""
     filled = [*batches, *[batches[-1]] * (steps - len(batches))]
     return [np.stack(arrays, axis) for arrays in zip(*filled, strict=True)]
 
 
 def _put(arrays: Sequence[np.ndarray], sharding: NamedSharding, batch_size: int, axis: int) -> list[Array]:
-    """This process's rows, along `axis`, of arrays on the devices of all."""
+    """Puts this process's rows, along `axis`, of arrays on the devices of all processes."""
     shapes = [(*a.shape[:axis], batch_size, *a.shape[axis + 1 :]) for a in arrays]
     return [jax.make_array_from_process_local_data(sharding, a, s) for a, s in zip(arrays, shapes, strict=True)]

@@ -30,8 +30,8 @@ def prepare(name: str, data_dir: Path, raw_dir: Path | None = None) -> tfds_reco
       raw_dir: a folder with the official raw files, which is tried before the network.
 
     Returns:
-      The prepared dataset. However many processes prepare at once, one does and the others wait for it; one that is
-      killed leaves only a hidden folder that the next removes.
+      The prepared dataset. If several processes prepare at once, one does it and the others wait. One that is killed
+      leaves only a hidden folder, which the next removes.
 
     Raises:
       UserError: if no source of the dataset can be reached or the data_dir cannot be written.
@@ -53,7 +53,7 @@ def prepare(name: str, data_dir: Path, raw_dir: Path | None = None) -> tfds_reco
 
 
 def supported() -> list[str]:
-    """The names that `prepare` knows."""
+    """Returns the names that `prepare` knows."""
     return list(_SPLITS)
 
 

@@ -30,7 +30,7 @@ class Prepared:
     shard_lengths: dict[str, list[int]]
 
     def fingerprint(self) -> list[tuple[str, int, int]]:
-        """Name, size in bytes and modification time in ns of every file of the dataset."""
+        """Returns name, size in bytes and modification time in ns of every file of the dataset."""
         return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(self.folder.iterdir())]
 
 
@@ -65,7 +65,7 @@ def find(name: str, data_dir: Path) -> Prepared | None:
 
 
 def names(data_dir: Path) -> list[str]:
-    """The names, with configuration, of all datasets prepared in the data_dir."""
+    """Returns the names, with configuration, of all datasets prepared in the data_dir."""
     found = [*data_dir.glob("*/*/dataset_info.json"), *data_dir.glob("*/*/*/dataset_info.json")]
     return sorted({p.parent.parent.relative_to(data_dir).as_posix() for p in found if _version(p.parent)})
 

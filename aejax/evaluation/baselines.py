@@ -22,18 +22,18 @@ _BLOCK_VALUES = 2**17  # pixels and channels of one thread's images: a second's 
 
 
 def gaussian_filter(images: np.ndarray, sigma: float) -> np.ndarray:
-    """Convolution of each channel with a Gaussian of standard deviation `sigma` pixels, edges mirrored."""
+    """Convolves each channel with a Gaussian of standard deviation `sigma` pixels; edges are mirrored."""
     return _on_all_cores(lambda block: ndimage.gaussian_filter(block, (0, sigma, sigma, 0), mode="mirror"), images)
 
 
 def median_filter(images: np.ndarray, size: float) -> np.ndarray:
-    """Median over size x size pixels of each channel, edges mirrored."""
+    """Takes medians over size x size pixels of each channel; edges are mirrored."""
     window = (1, int(size), int(size), 1)
     return _on_all_cores(lambda block: ndimage.median_filter(block, window, mode="mirror"), images)
 
 
 def non_local_means(images: np.ndarray, h: float) -> np.ndarray:
-    """Non-local means of scikit-image: 5x5 patches sought 6 pixels around, decay `h`.
+    """Applies scikit-image's non-local means: 5x5 patches sought 6 pixels around, decay `h`.
 
     Buades, Coll and Morel (2005, https://doi.org/10.1109/CVPR.2005.38).
     """
@@ -58,7 +58,7 @@ FILTERS: Mapping[str, tuple[Filter, str, tuple[float, ...]]] = {
 
 @dataclass(frozen=True)
 class Denoiser:
-    """clip(scale * filter(x, value) + offset, 0, 1) of noisy images x."""
+    """A filter with an affine map: clip(scale * filter(x, value) + offset, 0, 1) of noisy images x."""
 
     filter: Filter
     value: float
@@ -93,7 +93,7 @@ def fit_denoisers(noisy: np.ndarray, clean: np.ndarray) -> dict[str, Denoiser]:
 
 
 def affine_fit(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """(scale, offset) with the highest mean PSNR of clip(scale * x + offset, 0, 1) to y, and that PSNR in dB.
+    """Finds (scale, offset) with the highest mean PSNR of clip(scale * x + offset, 0, 1) to y, and that PSNR in dB.
 
     Clipping makes this another map than the least-squares one, from which the search (Nelder and Mead 1965,
     https://doi.org/10.1093/comjnl/7.4.308) starts: more contrast puts noise in the black background below 0.

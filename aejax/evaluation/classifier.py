@@ -23,10 +23,10 @@ _BLOCK_PIXELS = 2**18  # 334 images of 28 x 28; the activations take about 200 b
 
 
 class ConvClassifier(nn.Module):
-    """Images (batch, height, width, channels) to logits (batch, classes) and features (batch, 64).
+    """A network from images (batch, height, width, channels) to logits (batch, classes) and features (batch, 64).
 
-    Two 3x3 convolutions, each with ReLU and 2x2 max-pooling, and two dense layers; the features are what the last one
-    reads, after their ReLU. Height and width are at least 8.
+    Two 3x3 convolutions, each with ReLU and 2x2 max-pooling, and two dense layers; the features are the inputs of the
+    last one, after their ReLU. Height and width are at least 8.
     """
 
     classes: int
@@ -56,11 +56,11 @@ class Classifier(NamedTuple):
     image_shape: tuple[int, ...]
 
     def logits(self, images: Array | np.ndarray) -> np.ndarray:
-        """(n, height, width, channels) -> (n, classes) float32, unnormalised log-probabilities in nats."""
+        """Returns unnormalised log-probabilities in nats: (n, height, width, channels) -> (n, classes) float32."""
         return self._outputs(images, 0)
 
     def features(self, images: Array | np.ndarray) -> np.ndarray:
-        """(n, height, width, channels) -> (n, 64) float32 >= 0: the ReLU activations that the last layer reads."""
+        """Returns the ReLU activations that the last layer reads: (n, height, width, channels) -> (n, 64) float32."""
         return self._outputs(images, 1)
 
     def _outputs(self, images: Array | np.ndarray, output: int) -> np.ndarray:
@@ -79,7 +79,7 @@ class Classifier(NamedTuple):
 
 
 def needs(image_shape: tuple[int, ...], train_labels: np.ndarray | None, test_labels: np.ndarray | None) -> str | None:
-    """Why no classifier can be trained and tested, in a line; None where it can.
+    """Says in a line why no classifier can be trained and tested; None where it can.
 
     It needs images (height, width, channels) of 8x8 or more, two classes with labels (n,), and one labelled test image.
     """
@@ -131,7 +131,7 @@ def train(
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The share of images whose largest logit is their label's, in [0, 1]: (n, classes), integers (n,) -> a number.
+    """Returns the share of images whose largest logit is their label's, in [0, 1]: (n, classes), (n,) -> a number.
 
     Images with a label below 0, unknown, are left out.
 

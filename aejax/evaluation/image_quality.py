@@ -24,7 +24,7 @@ _SSIM_BLOCK_PIXELS = 2**15  # fits the cache: 2.5 times as fast as one big block
 
 @jax.jit
 def mean_squared_error(reconstructions: Images, targets: Images) -> jax.Array:
-    """Squared error, averaged over pixels and channels: (n, h, w, c) twice -> (n,) float32. Works under jit."""
+    """Averages the squared error over pixels and channels: (n, h, w, c) twice -> (n,) float32. Works under jit."""
     _check(reconstructions, targets)
     difference = jnp.asarray(reconstructions, jnp.float32) - jnp.asarray(targets, jnp.float32)
     return jnp.mean(jnp.square(difference), axis=(1, 2, 3))
@@ -32,12 +32,12 @@ def mean_squared_error(reconstructions: Images, targets: Images) -> jax.Array:
 
 @jax.jit
 def psnr(reconstructions: Images, targets: Images) -> jax.Array:
-    """Peak signal-to-noise ratio, -10 log10(MSE), in dB for a peak of 1: (n, h, w, c) twice -> (n,). Works under jit.
+    """Returns the peak signal-to-noise ratio, -10 log10(MSE), in dB for a peak of 1: (n, h, w, c) twice -> (n,).
 
-    The MSE is taken over all channels of one image and over all its pixels, those at the border included: "PSNR on RGB"
-    is psnr(x, y), "PSNR on Y" is psnr(luma(x), luma(y)). An exact match gives PSNR_CAP (100 dB) instead of infinity, so
-    that one such image does not make the average over images infinite; 8-bit images of up to 150,000 values that
-    differ at all stay below it.
+    Works under jit. The MSE is taken over all channels of one image and over all its pixels, those at the border
+    included: "PSNR on RGB" is psnr(x, y), "PSNR on Y" is psnr(luma(x), luma(y)). An exact match gives PSNR_CAP (100 dB)
+    instead of infinity, so that one such image does not make the average over images infinite; 8-bit images of up to
+    150,000 values that differ at all stay below it.
     The figure usually reported is the mean of these values, not the PSNR of the mean MSE.
     """
     floor = 10 ** (-PSNR_CAP / 10)
@@ -45,7 +45,7 @@ def psnr(reconstructions: Images, targets: Images) -> jax.Array:
 
 
 def ssim_needs(image_shape: tuple[int, ...]) -> str | None:
-    """Why SSIM cannot be computed for images of this shape (height, width, channels), in a line; None where it can."""
+    """Says in a line why SSIM cannot be computed for images (height, width, channels); None where it can."""
     h, w = image_shape[:2]
     if min(h, w) < _SSIM_WINDOW:
         return f"SSIM needs images of at least {_SSIM_WINDOW}x{_SSIM_WINDOW} pixels, not {h}x{w}"
@@ -53,7 +53,7 @@ def ssim_needs(image_shape: tuple[int, ...]) -> str | None:
 
 
 def ssim(reconstructions: Images, targets: Images) -> np.ndarray:
-    """Structural similarity (n,) float32 in [-1, 1] of images (n, h, w, c) to as many targets.
+    """Returns the structural similarity of images to their targets: (n, h, w, c) twice -> (n,) float32 in [-1, 1].
 
     Wang, Bovik, Sheikh and Simoncelli (2004, https://doi.org/10.1109/TIP.2003.819861).
 
@@ -93,7 +93,7 @@ def ssim(reconstructions: Images, targets: Images) -> np.ndarray:
 
 
 def luma(images: Images) -> jax.Array:
-    """Y of ITU-R BT.601 in its studio range: RGB (n, h, w, 3) in [0, 1] -> (n, h, w, 1) in [16/255, 235/255].
+    """Returns Y of ITU-R BT.601 in its studio range: RGB (n, h, w, 3) in [0, 1] -> (n, h, w, 1) in [16/255, 235/255].
 
     Y = (65.481 R + 128.553 G + 24.966 B + 16) / 255, MATLAB's rgb2ycbcr, on which the super-resolution literature
     measures, with a peak of 1. In the full range [0, 1] every PSNR on Y would be 1.32 dB lower. Works under jit.
@@ -105,7 +105,7 @@ def luma(images: Images) -> jax.Array:
 
 
 def summary(reconstructions: Images, targets: Images) -> dict[str, np.ndarray]:
-    """The figures {"mse", "psnr" (dB), "ssim"}, (n,) float32 each, as the functions above define them.
+    """Returns {"mse", "psnr" (dB), "ssim"}, (n,) float32 each, as the functions above define them.
 
     Images smaller than SSIM's window have no "ssim": `ssim_needs` says so. Raises what the functions raise.
     """
@@ -117,7 +117,7 @@ def summary(reconstructions: Images, targets: Images) -> dict[str, np.ndarray]:
 
 
 def summary_in_blocks(reconstruct: Callable[[np.ndarray], Images], images: np.ndarray) -> dict[str, np.ndarray]:
-    """The `summary` of reconstructions of uint8 images (n, h, w, c), a few thousand at a time to bound the memory.
+    """Returns the `summary` of reconstructions of uint8 images (n, h, w, c), in blocks, which bounds the memory.
 
     `reconstruct` takes uint8 images and returns floating-point ones, each from its own image alone.
     """

@@ -23,12 +23,12 @@ class Estimate(NamedTuple):
     high: float
 
     def root(self) -> "Estimate":
-        """The estimate of the square root, such as a distance of which the square was estimated; 0 for a negative."""
+        """Returns the estimate of the square root, such as a distance's from that of its square; 0 for a negative."""
         return Estimate(*(math.sqrt(max(0.0, end)) for end in self))
 
 
 def share(hits: np.ndarray) -> Estimate:
-    """The share of hits among independent trials, booleans (n,), in [0, 1], with Wilson's score interval.
+    """Returns the share of hits among independent trials, booleans (n,), in [0, 1], with Wilson's score interval.
 
     Wilson (1927, https://doi.org/10.1080/01621459.1927.10502953). The interval stays inside [0, 1] and has a length
     for shares of 0 and 1 too. 1000 trials give a half width of 0.03 at a share of 0.5, ten trials 0.26.
@@ -43,7 +43,7 @@ def share(hits: np.ndarray) -> Estimate:
 
 
 def jackknife(value: float, without_one: np.ndarray, further_variance: float = 0.0) -> Estimate:
-    """The estimate with the interval of the delete-one jackknife over groups (Efron and Stein 1981, eq. 1.2).
+    """Returns the estimate with the interval of the delete-one jackknife over groups (Efron and Stein 1981, eq. 1.2).
 
     https://doi.org/10.1214/aos/1176345462. The interval is that of Student's t with groups - 1 degrees of freedom.
 

@@ -20,7 +20,7 @@ from aejax.evaluation import classifier, image_quality, parzen, pca, prior_match
 from aejax.evaluation.likelihood import active_units, bits_per_dimension
 from aejax.methods.method import Method, State
 from aejax.models.trained import Trained
-from aejax.tables import Row, Table, joined, mean_of_examples, over_seeds
+from aejax.tables import Row, Table, by_seed, joined, mean_of_examples
 
 _BLOCK = 4096  # images whose quality is computed at once, which bounds the memory
 CODES, FLOOR = "prior match: codes", "prior match: two prior samples"
@@ -44,6 +44,7 @@ class Settings(NamedTuple):
       nll_images: test images, from the first, to estimate it on.
       judge_samples: whether to train a classifier to judge samples by.
       parzen_samples: samples for the Parzen-window estimate; 0 leaves it out.
+      representation: whether to probe the latents with labels.
       pca: whether to set PCA with the same number of components next to the reconstructions.
     """
 
@@ -51,6 +52,7 @@ class Settings(NamedTuple):
     nll_images: int = 1000
     judge_samples: bool = True
     parzen_samples: int = 0
+    representation: bool = True
     pca: bool = True
 
     @classmethod
@@ -63,7 +65,7 @@ def of_splits(method: Method, states: Sequence[State], splits: Mapping[str, Any]
     """Averages the method's own metrics over each split: trees of arrays as a feed takes them, by name."""
     evaluate = batching.over_images(method.evaluate, mesh)
     return {
-        name: over_seeds([mean_of_examples(evaluate(state, images)) for state in states])
+        name: by_seed([mean_of_examples(evaluate(state, images)) for state in states])
         for name, images in splits.items()
     }
 
@@ -95,7 +97,7 @@ def judge(
     stages: dict[str, Callable[[], Table]] = {
         "reconstructions": lambda: _reconstructions(trained, train, test, settings),
         "likelihood": lambda: _likelihood(trained, test, settings),
-        "representation": lambda: _representation(trained, train, test),
+        "representation": lambda: _representation(trained, train, test, settings),
         "prior match": lambda: _prior_match(trained, test),
         "Parzen windows": lambda: _parzen(trained, held_out or train, test, settings),
         "samples": lambda: _samples(trained, *(original or (train, test)), settings),
@@ -122,7 +124,7 @@ def restorations(
 
     def of_split(name: str) -> Table:
         images = splits[name].images
-        return {name: over_seeds([quality(one.restore(images), images) for one in trained])}
+        return {name: by_seed([quality(one.restore(images), images) for one in trained])}
 
     def of_baseline(name: str) -> Table:
         return {f"test: {name}": dict(quality(baselines[name](inputs), splits["test"].images))}
@@ -132,16 +134,20 @@ def restorations(
     return joined(*(stage() for stage in _shown(stages)))
 
 
-def left_out(train: Labelled, test: Labelled, *, prior: bool = True) -> list[str]:
-    """Says in one line each what `judge` cannot compute of a dataset, before anything is trained.
+def left_out(train: Labelled, test: Labelled, *, latents: bool = True, prior: bool = True) -> list[str]:
+    """Says in one line each what cannot be computed of a dataset, before anything is trained.
 
-    `prior` tells whether the models have one, and with it samples to judge.
+    Args:
+      train: what is learnt from.
+      test: what is judged.
+      latents: whether the models' latents are to be probed.
+      prior: whether the models have a prior, and with it samples to judge.
     """
     shape, labels = test.images.shape[1:], (train.labels, test.labels)
-    found = [image_quality.ssim_needs(shape), representation.needs(shape, *labels)]
-    if prior:
-        found.append(sample_quality.needs(shape, *labels))
-    return [reason for reason in found if reason]
+    found = [image_quality.ssim_needs(shape)]
+    found += [representation.needs(shape, *labels)] if latents else []
+    found += [sample_quality.needs(shape, *labels)] if prior else []
+    return [f"left out: {reason}" for reason in found if reason]
 
 
 def quality(pictures: np.ndarray, images: np.ndarray) -> dict[str, float]:
@@ -170,7 +176,7 @@ def _shown(stages: Mapping[str, Callable[[], Table]]) -> Iterator[Callable[[], T
 
 def _reconstructions(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
     """Rows of the reconstructions' quality, next to PCA's with as many components as the model has latents."""
-    rows: Table = {"test": over_seeds([quality(one.reconstruct(test.images), test.images) for one in trained])}
+    rows: Table = {"test": by_seed([quality(one.reconstruct(test.images), test.images) for one in trained])}
     components = trained[0].latents
     if settings.pca and 0 < components < min(len(train.images), math.prod(test.images.shape[1:])):
         linear = pca.fit(train.images, components)
@@ -190,10 +196,10 @@ def _likelihood(trained: Sequence[Trained], test: Labelled, settings: Settings) 
     return {"test": figures}
 
 
-def _representation(trained: Sequence[Trained], train: Labelled, test: Labelled) -> Table:
-    if not trained[0].has_latents:
+def _representation(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
+    if not (settings.representation and trained[0].has_latents):
         return {}
-    return {"test": over_seeds([_of_codes(one, train, test) for one in trained])}
+    return {"test": by_seed([_of_codes(one, train, test) for one in trained])}
 
 
 def _of_codes(one: Trained, train: Labelled, test: Labelled) -> dict[str, float]:
@@ -212,7 +218,7 @@ def _prior_match(trained: Sequence[Trained], test: Labelled) -> Table:
     if not trained[0].has_prior:
         return {}
     pairs = [_match(one, test) for one in trained]
-    return {name: over_seeds([pair[name] for pair in pairs]) for name in (CODES, FLOOR)}
+    return {name: by_seed([pair[name] for pair in pairs]) for name in (CODES, FLOOR)}
 
 
 def _match(one: Trained, test: Labelled) -> dict[str, dict[str, float]]:
@@ -243,7 +249,7 @@ def _parzen(trained: Sequence[Trained], held_out: Labelled, test: Labelled, sett
         values = parzen.log_likelihood(samples, as_float(test.images), bandwidth)
         mean, error = parzen.mean_and_standard_error(values)
         rows.append({"parzen": mean, "parzen_standard_error": error, "parzen_bandwidth": bandwidth})
-    return {"test": over_seeds(rows)}
+    return {"test": by_seed(rows)}
 
 
 def _samples(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
@@ -264,7 +270,7 @@ def _samples(trained: Sequence[Trained], train: Labelled, test: Labelled, settin
 
     return {
         "training images": dict(figures(as_float(train.images[:count]))),
-        "samples": over_seeds([figures(one.generate(count)) for one in trained]),
+        "samples": by_seed([figures(one.generate(count)) for one in trained]),
     }
 
 

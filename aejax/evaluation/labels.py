@@ -6,7 +6,7 @@ import numpy as np
 def needs(
     what: str, train_labels: np.ndarray | None, test_labels: np.ndarray | None, train: int, test: int
 ) -> str | None:
-    """Why an evaluation cannot be computed with these labels (n,), in a line that begins with `what`; None if it can.
+    """Says why an evaluation cannot be computed with these labels (n,), in a line that begins with `what`, or None.
 
     Args:
       what: such as "kNN needs".

@@ -1,4 +1,4 @@
-"""Long work on many images: blocks in threads, and a progress bar."""
+"""Work on many images: blocks in threads, and a progress bar."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ _SILENCE = 3  # seconds without a bar
 
 
 def bar(total: int, description: str, unit: str = " images") -> Any:
-    """A bar on stderr that appears after 3 s, as a context; none where stderr is closed or no terminal."""
+    """Opens a bar on stderr that appears after 3 s, as a context; none where stderr is closed or no terminal."""
     disable = True if sys.stderr is None else None
     return tqdm(total=total, desc=description, unit=unit, delay=_SILENCE, disable=disable, leave=False)
 

@@ -28,14 +28,14 @@ VALIDATION = 1000  # images for the choice
 
 
 def needs(validation: int, test: int) -> str | None:
-    """Why the figure and its standard error cannot be computed from these numbers of images, in a line, or None."""
+    """Says in a line why the figure and its standard error cannot be computed from so few images, or None."""
     if validation < 1 or test < 2:
         return f"the Parzen window needs 1 held-out and 2 test images, not {validation} and {test}"
     return None
 
 
 def log_likelihood(samples: np.ndarray, images: np.ndarray, bandwidth: float) -> np.ndarray:
-    """The log of the mean over samples of N(image; sample, bandwidth^2 I), in nats: (m, ...), (n, ...) -> (n,).
+    """Returns log mean_i N(image; sample_i, bandwidth^2 I), in nats: samples (m, ...), images (n, ...) -> (n,).
 
     Breuleux et al. (2011, https://doi.org/10.1162/NECO_a_00142), as used by Goodfellow et al. (2014), section 5.
     """
@@ -46,13 +46,13 @@ def log_likelihood(samples: np.ndarray, images: np.ndarray, bandwidth: float) ->
 
 
 def choose_bandwidth(samples: np.ndarray, validation: np.ndarray, bandwidths: Sequence[float] = BANDWIDTHS) -> float:
-    """The bandwidth with the highest mean log-likelihood on validation images."""
+    """Returns the bandwidth with the highest mean log-likelihood on validation images."""
     means = [float(log_likelihood(samples, validation, b).mean(dtype=np.float64)) for b in bandwidths]
     return bandwidths[int(np.argmax(means))]
 
 
 def mean_and_standard_error(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard error over images (n,), n at least 2, as papers report them."""
+    """Returns the mean and its standard error over images (n,), n at least 2, as papers report them."""
     return float(values.mean(dtype=np.float64)), float(values.std(ddof=1, dtype=np.float64) / math.sqrt(len(values)))
 
 

@@ -1,6 +1,6 @@
 """Principal component analysis: the linear autoencoder with the least squared error.
 
-A baseline for every model that reconstructs: with as many components as the model has latents, the reconstruction of
+A baseline for every model that reconstructs. With one component for each of the model's latents, the reconstruction of
 training images has the least mean squared error of all linear maps through a vector of that size (Baldi and Hornik
 1989, https://doi.org/10.1016/0893-6080(89)90014-2).
 
@@ -39,7 +39,7 @@ class PCA:
     total_variance: float
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """(n, height, width, channels) -> float32 (n, components).
+        """Projects images onto the components: (n, height, width, channels) -> float32 (n, components).
 
         Raises:
           ValueError: for images of another shape than those it was fitted to.
@@ -50,12 +50,12 @@ class PCA:
         return np.concatenate([np.empty((0, len(self.components))), *codes]).astype(np.float32)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """(n, components) -> float32 (n, height, width, channels), clipped to [0, 1]."""
+        """Maps codes to images, clipped to [0, 1]: (n, components) -> float32 (n, height, width, channels)."""
         pixels = np.asarray(codes, np.float64) @ self.components + self.mean.ravel()
         return np.clip(pixels, 0, 1).astype(np.float32).reshape(-1, *self.mean.shape)
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
-        """(n, height, width, channels) -> float32 of the same shape, in [0, 1]."""
+        """Encodes and decodes images: (n, height, width, channels) -> float32 of the same shape, in [0, 1]."""
         return self.decode(self.encode(images))
 
 
@@ -93,7 +93,7 @@ def fit(images: np.ndarray, components: int) -> PCA:
 
 
 def _of_covariance(images: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances (values,), falling, and their components (values, values)."""
+    """Returns variances (values,), falling, and their components (values, values)."""
     covariance = np.zeros((len(mean), len(mean)))
     with parallel.bar(len(images), "principal components") as bar:
         for block in _centred(images, mean):
@@ -104,7 +104,7 @@ def _of_covariance(images: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _of_gram_matrix(images: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances (m,), falling, and their components (m, values), where images are fewer than values; m < n."""
+    """Returns variances (m,), falling, and their components (m, values), where images are fewer than values; m < n."""
     gram = np.concatenate([np.hstack([a @ b.T for b in _centred(images, mean)]) for a in _centred(images, mean)])
     squares, vectors = np.linalg.eigh(gram)
     kept = squares > 1e-12 * max(squares[-1], 1e-300)
@@ -118,7 +118,7 @@ def _of_gram_matrix(images: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _subspace_iteration(images: np.ndarray, mean: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances (m,), falling, and their components (m, values), from components (m, values) near them."""
+    """Returns variances (m,), falling, and their components (m, values), from components (m, values) near them."""
     basis = start.T
     with parallel.bar(_ITERATIONS * len(images), "principal components") as bar:
         for _ in range(_ITERATIONS):
@@ -136,7 +136,7 @@ def _subspace_iteration(images: np.ndarray, mean: np.ndarray, start: np.ndarray)
 
 
 def _centred(images: np.ndarray, mean: np.ndarray) -> Iterator[np.ndarray]:
-    """Blocks of images in [0, 1] without their mean (values,): float64 (b, values)."""
+    """Yields blocks of images in [0, 1] without their mean (values,): float64 (b, values)."""
     scale = 255.0 if images.dtype == np.uint8 else 1.0
     size = max(1, _BLOCK_BYTES // (8 * len(mean)))
     for start in range(0, len(images), size):

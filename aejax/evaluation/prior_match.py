@@ -1,4 +1,4 @@
-"""How well an aggregated posterior, the codes of all images, matches the prior, measured on samples of both."""
+"""Distances of an aggregated posterior, the codes of all images, from the prior, on samples of both."""
 
 import functools
 
@@ -19,7 +19,7 @@ _BLOCK = 16  # projections at once, which bounds the memory
 
 @functools.partial(jax.jit, static_argnums=3)
 def sliced_wasserstein(key: Array, x: Array, y: Array, projections: int = 256) -> Array:
-    """The sliced 2-Wasserstein distance between two samples of one size, in latent units: (n, d) twice -> ().
+    """Returns the sliced 2-Wasserstein distance between two samples of one size, in latent units: (n, d) twice -> ().
 
     Bonneel et al. (2015, https://doi.org/10.1007/s10851-014-0506-3), section 3: the root of the mean, over random
     directions, of the squared 1-D distance, which is that of the sorted projections. Two samples of one distribution
@@ -42,14 +42,14 @@ def sliced_wasserstein(key: Array, x: Array, y: Array, projections: int = 256) -
 def squared_sliced_wasserstein(
     key: Array, x: np.ndarray, y: np.ndarray, projections: int = 256, folds: int = FOLDS
 ) -> intervals.Estimate:
-    """The squared sliced 2-Wasserstein distance between the distributions of two samples: (n, d) twice.
+    """Estimates the squared sliced 2-Wasserstein distance between the distributions of two samples, without bias.
 
-    `sliced_wasserstein` of samples is too large by a floor, its value between samples of one distribution, and
-    subtracting that floor does not mend it: squares add, distances do not. Here both samples are split into folds at
-    random. Between folds k and l the product of the two differences of sorted projections, each from data of its own,
-    takes the place of the square of one, and is averaged over all pairs: a U-statistic (Hoeffding 1948,
-    https://doi.org/10.1214/aoms/1177730196). Its mean is exactly 0 for equal distributions, the exact square for a
-    shift, and for others the square but for terms of the order of folds / n. So it can be negative.
+    The samples are (n, d) each. `sliced_wasserstein` of samples is too large by a floor, its value between samples of
+    one distribution, and subtracting that floor does not mend it: squares add, distances do not. Here both samples are
+    split into folds at random. Between folds k and l the product of the two differences of sorted projections, each
+    from data of its own, takes the place of the square of one, and is averaged over all pairs: a U-statistic (Hoeffding
+    1948, https://doi.org/10.1214/aoms/1177730196). Its mean is exactly 0 for equal distributions, the exact square for
+    a shift, and for others the square but for terms of the order of folds / n. So it can be negative.
 
     Directions are the columns of random orthogonal matrices (Rowland et al. 2019, https://arxiv.org/abs/1903.03784),
     two matrices at least: over them a shift has no error from the choice of directions.
@@ -57,8 +57,8 @@ def squared_sliced_wasserstein(
     Args:
       key: of the folds and the directions.
       x: (n, d), floating point.
-      y: another sample. Of the larger sample only the first n rows count.
-      projections: at least as many directions are taken, in whole matrices.
+      y: another sample; of the larger one, rows are left out at random.
+      projections: the number of directions, rounded up to whole matrices.
       folds: 3 to n / 2.
 
     Returns:
@@ -72,7 +72,8 @@ def squared_sliced_wasserstein(
         raise ValueError(f"expected two samples (n, d) and 3 to n / 2 folds, got {x.shape}, {y.shape}, {folds} folds")
     centre = np.asarray(y, np.float64).mean(axis=0)
     a, b = (
-        _folds(rng.stream(key, "folds", i), np.asarray(z[:n], np.float64) - centre, folds) for i, z in enumerate((x, y))
+        _folds(rng.stream(key, "folds", i), np.asarray(z, np.float64) - centre, folds, n // folds)
+        for i, z in enumerate((x, y))
     )
     products = []
     for i in range(max(2, -(-projections // x.shape[1]))):
@@ -88,7 +89,7 @@ def squared_sliced_wasserstein(
 
 
 def distances(key: Array, codes: np.ndarray, samples: np.ndarray) -> dict[str, float]:
-    """Sliced Wasserstein distance and squared MMD between codes and prior samples, (n, latents) each.
+    """Returns sliced Wasserstein distances and the squared MMD between codes and prior samples, (n, latents) each.
 
     Returns:
       "sliced_wasserstein": between the samples, which is above 0 for equal distributions.
@@ -111,21 +112,20 @@ def distances(key: Array, codes: np.ndarray, samples: np.ndarray) -> dict[str, f
 
 
 def moments(codes: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean, standard deviation and kurtosis (3 for a Gaussian) of each latent: (n, latents) -> (latents,) each."""
+    """Returns mean, std and kurtosis (3 for a Gaussian) of each latent: (n, latents) -> (latents,) each."""
     codes = np.asarray(codes, np.float64)
     mean, std = codes.mean(axis=0), codes.std(axis=0)
     scaled = (codes - mean) / np.where(std > 0, std, 1)
     return {"mean": mean, "std": std, "kurtosis": (scaled**4).mean(axis=0)}
 
 
-def _folds(key: Array, points: np.ndarray, folds: int) -> np.ndarray:
-    """Points (n, d) in a random order -> (folds, n // folds, d)."""
-    size = len(points) // folds
+def _folds(key: Array, points: np.ndarray, folds: int, size: int) -> np.ndarray:
+    """Splits points (n, d) at random: (folds, size, d)."""
     order = np.asarray(jax.random.permutation(key, len(points)))[: folds * size]
     return points[order].reshape(folds, size, -1)
 
 
 def _mean_of_pairs(products: np.ndarray) -> float:
-    """The mean of a square matrix without its diagonal."""
+    """Averages a square matrix without its diagonal."""
     n = len(products)
     return float((products.sum() - np.trace(products)) / (n * (n - 1)))

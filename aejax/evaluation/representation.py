@@ -13,7 +13,7 @@ NEIGHBOURS = 10
 
 
 def needs(image_shape: tuple[int, ...], train_labels: np.ndarray | None, test_labels: np.ndarray | None) -> str | None:
-    """Why kNN and the linear probe cannot be computed with these labels (n,), in a line; None where they can.
+    """Says in a line why kNN and the linear probe cannot be computed with these labels (n,); None where they can.
 
     They need two classes and `NEIGHBOURS` images with labels to learn from, and one to test on.
     """
@@ -23,7 +23,7 @@ def needs(image_shape: tuple[int, ...], train_labels: np.ndarray | None, test_la
 def knn_accuracy(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, neighbours: int = NEIGHBOURS
 ) -> float:
-    """Accuracy, in [0, 1], of a majority vote among the nearest training latents.
+    """Returns the accuracy, in [0, 1], of a majority vote among the nearest training latents.
 
     Cover and Hart (1967, https://doi.org/10.1109/TIT.1967.1053964). Distances are Euclidean between the latents as they
     are: a latent of larger spread counts for more. Every neighbour has one vote, and of classes with equal votes the
@@ -36,7 +36,7 @@ def knn_accuracy(
 
     train, train_labels, test, test_labels = _labelled(train, train_labels, test, test_labels)
     if not 1 <= neighbours <= len(train):
-        raise ValueError(f"expected 1 to {len(train)} neighbours, as many as training latents, got {neighbours}")
+        raise ValueError(f"expected 1 to {len(train)} neighbours, the number of training latents, got {neighbours}")
     # The trees that scikit-learn would choose for few dimensions use one core and slow down with every dimension.
     classifier = KNeighborsClassifier(neighbours, algorithm="brute").fit(train, train_labels)
     return float(np.mean(classifier.predict(test) == test_labels))
@@ -45,7 +45,7 @@ def knn_accuracy(
 def linear_probe_accuracy(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> float:
-    """Accuracy, in [0, 1], of multinomial logistic regression on the latents.
+    """Returns the accuracy, in [0, 1], of multinomial logistic regression on the latents.
 
     Alain and Bengio (2017, https://arxiv.org/abs/1610.01644). Each latent is standardised by its mean and standard
     deviation over `train`, so that its scale does not matter; one that is constant there becomes 0. Minimises the
@@ -66,7 +66,7 @@ def linear_probe_accuracy(
 def _labelled(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The rows with labels; ValueError for other shapes and dtypes, and where no rows are left."""
+    """Selects the rows with labels; ValueError for other shapes and dtypes, and where no rows are left."""
     for latents, labels in ((train, train_labels), (test, test_labels)):
         if latents.ndim != 2 or labels.shape != latents.shape[:1] or not latents.size:
             raise ValueError(f"expected latents (n, d) with labels (n,), got {latents.shape}, {labels.shape}")

@@ -13,9 +13,9 @@ from aejax.evaluation import classifier
 
 
 def needs(image_shape: tuple[int, ...], train_labels: np.ndarray | None, test_labels: np.ndarray | None) -> str | None:
-    """Why samples cannot be compared with test images, in a line; None where they can.
+    """Says in a line why samples cannot be compared with test images; None where they can.
 
-    They need what the classifier needs, and two test images, as one has no covariance.
+    A classifier is needed, and two test images, as one has no covariance.
     """
     if test_labels is not None and len(test_labels) < 2:
         return f"the Fréchet distance needs 2 test images, not {len(test_labels)}"
@@ -23,7 +23,7 @@ def needs(image_shape: tuple[int, ...], train_labels: np.ndarray | None, test_la
 
 
 def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
-    """Squared Fréchet distance between Gaussians fitted to two sets of features: (n, d), (m, d) -> a number >= 0.
+    """Returns the squared Fréchet distance between Gaussians fitted to two sets of features: (n, d), (m, d).
 
     Heusel et al. (2017, https://arxiv.org/abs/1706.08500), eq. 6: |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)),
     with the unbiased covariances A and B.
@@ -49,7 +49,7 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
 
 
 def class_balance(logits: np.ndarray) -> dict[str, float]:
-    """Three numbers for how evenly and how decidedly the classifier sorts images into classes: logits (n, classes).
+    """Measures how evenly and how decidedly the classifier sorts images into classes: logits (n, classes).
 
     They say whether classes are missing, not whether the images are good: compare with their values for real images.
 
@@ -77,7 +77,7 @@ def class_balance(logits: np.ndarray) -> dict[str, float]:
 
 
 def _covariance_factor(features: np.ndarray) -> np.ndarray:
-    """R with R^T R the unbiased covariance of the features (n, d)."""
+    """Returns R with R^T R the unbiased covariance of the features (n, d)."""
     _, factor = np.linalg.qr(features - features.mean(0))
     return factor / math.sqrt(len(features) - 1)
 

@@ -19,7 +19,7 @@ _ACTIVATIONS = (("relu", nn.relu), ("tanh", nn.tanh), ("tanh", jnp.tanh))
 
 
 def layer_list(decoder: nn.Module, params: Mapping[str, Any]) -> list[Layer]:
-    """The layers that take two latents to pixels in [0, 1], the sigmoid of the decoder's outputs.
+    """Lists the layers that take two latents to pixels in [0, 1], the sigmoid of the decoder's outputs.
 
     `decoder` is a DenseDecoder with ReLU or tanh or a LatentDecoder of a ConvDecoder, `params` its {"params": ...}.
     Arrays are (height, width, channels) in C order, weights base64 of little-endian float32:
@@ -50,7 +50,7 @@ def layer_list(decoder: nn.Module, params: Mapping[str, Any]) -> list[Layer]:
 
 
 def encode(array: ArrayLike, dtype: str) -> str:
-    """The array's bytes in C order as base64; `dtype` includes the byte order, such as "<f4"."""
+    """Writes the array's bytes in C order as base64; `dtype` includes the byte order, such as "<f4"."""
     return base64.b64encode(np.ascontiguousarray(array, dtype).tobytes()).decode("ascii")
 
 

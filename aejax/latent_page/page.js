@@ -190,11 +190,14 @@
     pen.stroke();
   }
 
+  // One channel is grey, three are RGB; of any other number the mean is shown.
   function paint(canvas, value) {
     const pen = canvas.getContext("2d");
     const picture = pen.createImageData(width, height);
     for (let i = 0; i < width * height; i++) {
-      for (let k = 0; k < 3; k++) picture.data[4 * i + k] = value(channels * i + Math.min(k, channels - 1));
+      const values = Array.from({ length: channels }, (_, k) => value(channels * i + k));
+      const mean = values.reduce((sum, one) => sum + one, 0) / channels;
+      for (let k = 0; k < 3; k++) picture.data[4 * i + k] = channels === 3 ? values[k] : mean;
       picture.data[4 * i + 3] = 255;
     }
     pen.putImageData(picture, 0, 0);

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from aejax.latent_page.export import encode, layer_list
-from aejax.plots import CLASS_COLOURS
+from aejax.plots import class_colours, class_name
 
 
 def html(
@@ -25,19 +25,21 @@ def html(
     title: str,
     class_names: Sequence[str] | None = None,
 ) -> str:
-    """A page that decodes the place under the pointer and shows the images that lie there; it loads nothing.
+    """Writes a page that decodes the place under the pointer and shows the images that lie there; it loads nothing.
 
     Args:
       decoder: a DenseDecoder or a LatentDecoder of a ConvDecoder, of 2 latents, whose outputs are logits.
       params: its variables, {"params": ...}.
       latents: (n, 2), finite: where the images lie.
-      labels: (n,), integers: what colours them. Colours repeat after ten labels.
-      images: (n, h, w, c), uint8, c = 1 (grey) or 3 (RGB), the shape that the decoder gives. They take 4/3 of their
-        bytes in the page, 10 MB for 10,000 of 28 x 28: give fewer where that is too much.
+      labels: (n,), integers, which give the points their colours; below 0 they are unknown, and the points grey.
+      images: (n, h, w, c), uint8, the shape that the decoder gives: grey, RGB, or of another number of channels, whose
+        mean is shown. They take 4/3 of their bytes in the page, 10 MB for 10,000 of 28 x 28: give fewer where that is
+        too much.
       title: the page's heading.
-      class_names: the name of label 0, of label 1 and so on; without them labels are shown as numbers.
+      class_names: the names of labels 0, 1, ...; without them labels are shown as numbers.
 
-    Raises ValueError for other decoders, shapes, kinds of arrays and for labels without a name.
+    Raises:
+      ValueError: for other decoders, shapes, kinds of arrays and for labels without a name.
     """
     latents, labels, images = np.asarray(latents), np.asarray(labels), np.asarray(images)
     layers = layer_list(decoder, params)
@@ -45,17 +47,12 @@ def html(
     decoded = jax.eval_shape(decoder.apply, params, jax.ShapeDtypeStruct((1, 2), np.float32)).shape[1:]
     if decoded != images.shape[1:]:
         raise ValueError(f"the decoder gives images of shape {decoded}, not {images.shape[1:]}")
-    present, classes = np.unique(labels, return_inverse=True)
-    if class_names is not None and not 0 <= present[0] <= present[-1] < len(class_names):
-        raise ValueError(f"labels {present[0]} ... {present[-1]} do not index {len(class_names)} class names")
+    present, classes = np.unique(np.maximum(labels.astype(np.int64), -1), return_inverse=True)
     data = {
         "layers": layers,
         "classes": [
-            {
-                "name": str(label if class_names is None else class_names[label]),
-                "colour": CLASS_COLOURS[label % len(CLASS_COLOURS)],
-            }
-            for label in present.tolist()
+            {"name": class_name(label, class_names), "colour": colour}
+            for label, colour in zip(present.tolist(), class_colours(present, class_names), strict=True)
         ],
         "latents": encode(latents, "<f4"),
         "labels": encode(classes, "<i4"),
@@ -77,8 +74,8 @@ def html(
 
 def _check(latents: np.ndarray, labels: np.ndarray, images: np.ndarray) -> None:
     n = len(images) if images.ndim else 0
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8 or images.size == 0:
-        raise ValueError(f"expected uint8 images of shape (n, h, w, 1 or 3), got {images.dtype} of {images.shape}")
+    if images.ndim != 4 or images.dtype != np.uint8 or images.size == 0:
+        raise ValueError(f"expected uint8 images of shape (n, h, w, c), got {images.dtype} of {images.shape}")
     if latents.shape != (n, 2) or latents.dtype.kind != "f" or not np.isfinite(latents).all():
         raise ValueError(
             f"expected finite floating-point latents of shape {(n, 2)}, got {latents.dtype} of {latents.shape}"

@@ -123,9 +123,9 @@ def beta_tc(beta: float, dataset_size: int, kl_weight: Weight = 1.0) -> Objectiv
     return objective
 
 
-def _at(weight: Weight, terms: Terms) -> Array | float:
+def _at(weight: Weight, terms: Terms) -> Array:
     """Returns the weight at the terms' step."""
-    return jnp.asarray(weight(terms.step)) if callable(weight) else weight
+    return jnp.asarray(weight(terms.step) if callable(weight) else weight)
 
 
 def _log_density(z: Array, mean: Array, log_variance: Array) -> Array:

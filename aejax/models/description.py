@@ -1,8 +1,9 @@
 """Descriptions of models as JSON, from which a run's folder gives its model back without the experiment's code.
 
 A model is a tree of dataclasses: frozen dataclasses of this project and Flax modules. Its description names each class,
-as "module:name", with its fields. Reading one imports nothing but modules of this project, jax.nn and flax.linen. A
-class of your own has to be imported already, so that a downloaded folder cannot choose which code runs.
+as "module:name", with its fields. Reading one imports nothing but modules of this project, jax.nn, jax.numpy and
+flax.linen. A class of your own has to be imported already, and nothing of Python's standard library is used, so that a
+downloaded folder cannot choose which code runs.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from aejax.errors import UserError
 
 JSON = Any
 
-_TRUSTED = ("aejax.", "flax.linen", "jax.nn", "jax.numpy")
+_TRUSTED = ("aejax", "flax.linen", "jax.nn", "jax.numpy")
 _HOMES_OF_FUNCTIONS = ("jax.nn", "jax.numpy", "flax.linen")  # under these names, functions keep their place
 _NOT_DESCRIBED = ("parent", "name")  # of a Flax module: where it hangs in another one
 
@@ -36,7 +37,8 @@ def describe(value: Any) -> JSON:
         return {"class": _address(type(value)), **fields}
     if callable(value) and (address := _function_address(value)):
         return {"function": address}
-    raise UserError(f"a model's {type(value).__name__} {value!r} cannot be written into its run's folder")
+    shown = " ".join(repr(value).split())[:80]  # one line, of arrays too
+    raise UserError(f"a model's {type(value).__name__} {shown} cannot be written into its run's folder")
 
 
 def rebuild(description: JSON) -> Any:
@@ -77,11 +79,13 @@ def _function_address(function: Any) -> str | None:
 
 def _find(address: Any, accepts: Any) -> Any:
     module_name, _, name = address.partition(":") if isinstance(address, str) else ("", "", "")
-    if module_name.startswith(_TRUSTED):
+    if any(f"{module_name}.".startswith(f"{trusted}.") for trusted in _TRUSTED):
         try:
             importlib.import_module(module_name)
         except ImportError as error:
             raise UserError(f"the run's model needs {module_name}, which cannot be imported: {error}") from None
+    elif module_name.partition(".")[0] in sys.stdlib_module_names:
+        raise UserError(f"the run's model uses {address!r}, which is no part of a model")
     elif module_name not in sys.modules:
         raise UserError(f"the run's model uses {address!r}: import the module that defines it, then load again")
     found = getattr(sys.modules[module_name], name, None)

@@ -51,7 +51,7 @@ def trunk_and_decoder(
     image_shape: tuple[int, ...],
     latents: int,
     *,
-    width: int = 32,
+    width: int = 16,
     levels: int = 2,
     blocks: int = 1,
     hidden: tuple[int, ...] = (1024, 1024),

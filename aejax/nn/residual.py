@@ -40,7 +40,7 @@ class ResidualEncoder(nn.Module):
     is also the linear path.
     """
 
-    width: int = 32
+    width: int = 16
     levels: int = 2
     blocks: int = 1
     lowering: Lowering = "auto"
@@ -69,7 +69,7 @@ class ResidualDecoder(nn.Module):
     """
 
     image_shape: tuple[int, int, int]
-    width: int = 32
+    width: int = 16
     levels: int = 2
     blocks: int = 1
     lowering: Lowering = "auto"

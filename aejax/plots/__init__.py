@@ -1,4 +1,4 @@
-"""Arrays in, matplotlib figures out: pure functions, without pyplot and so without its global state."""
+"""Figures of arrays: pure functions that return matplotlib figures, without pyplot and its global state."""
 
 from aejax.plots.classes import CLASS_COLOURS as CLASS_COLOURS
 from aejax.plots.classes import class_colours as class_colours

@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 
 
 def class_colours(labels: np.ndarray, class_names: Sequence[str] | None = None) -> list[str]:
-    """Colours of distinct labels (n,), such as "#0072b2": up to ten classes have `CLASS_COLOURS`, more a scale.
+    """Returns colours such as "#0072b2" of distinct labels (n,): `CLASS_COLOURS` for ten classes, else of a scale.
 
     A label below 0 is unknown and grey. The number of classes is that of `class_names`, or else the largest label + 1.
     """
@@ -36,7 +36,7 @@ def class_colours(labels: np.ndarray, class_names: Sequence[str] | None = None) 
 
 
 def class_name(label: int, class_names: Sequence[str] | None = None) -> str:
-    """The name of a label: "unknown" below 0, else that in `class_names`, or the number itself.
+    """Returns the name of a label: "unknown" below 0, else that in `class_names`, or the number itself.
 
     Raises:
       ValueError: for a label without a name.

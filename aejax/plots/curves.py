@@ -36,7 +36,7 @@ def learning_curves(
     x: str = "epoch",
     splits: Sequence[str] = SPLITS,
 ) -> Figure:
-    """One panel per name in `y`, one line per split against `x`, each labelled with its last value.
+    """Draws a panel per name in `y`, in it a line per split against `x`, labelled with its last value.
 
     Records are such as {"epoch": 3, "step": 630, "split": "train", "bce": 0.12}, in any order. Splits and values that
     are absent are left out, and so are non-finite values, which interrupt the line. Where a record has name + "_sd", a
@@ -64,12 +64,24 @@ def learning_curves(
 
 
 @styled()
-def lines(x: ArrayLike, curves: Mapping[str, ArrayLike], x_label: str, y_label: str, title: str) -> Figure:
-    """One line per entry, labelled in a legend: x and every curve are (n,)."""
+def lines(
+    x: ArrayLike,
+    curves: Mapping[str, ArrayLike],
+    x_label: str,
+    y_label: str,
+    title: str,
+    bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+) -> Figure:
+    """Draws a line per entry, labelled in a legend: x and every curve are (n,).
+
+    `bands` has the lower and upper ends of intervals, (n,) each, by the curves' names.
+    """
     figure = new_figure(6, 3.6, layout="constrained")
     axes = figure.add_subplot()
-    for i, (label, values) in enumerate(curves.items()):
-        axes.plot(x, values, **_line(i), marker="o", markersize=4, label=printable(label, 40))
+    for i, (name, values) in enumerate(curves.items()):
+        axes.plot(x, values, **_line(i), marker="o", markersize=4, label=printable(name, 40))
+        if bands and name in bands:
+            axes.fill_between(np.asarray(x), *bands[name], color=COLOURS[i % len(COLOURS)], alpha=0.15, linewidth=0)
     axes.set_title(printable(title, 70), size=11, color=INK, weight="bold", loc="left")
     axes.set_xlabel(printable(x_label), color=INK)
     axes.set_ylabel(printable(y_label), color=INK)
@@ -81,7 +93,7 @@ def lines(x: ArrayLike, curves: Mapping[str, ArrayLike], x_label: str, y_label: 
 
 @styled()
 def sorted_values(panels: Mapping[str, Mapping[str, ArrayLike]], x_label: str) -> Figure:
-    """One panel per entry, in it one line per entry: values (n,) in ascending order, to compare their spreads."""
+    """Draws a panel per entry, in it a line per entry: values (n,) in ascending order, to compare their spreads."""
     figure = new_figure(0.4 + 3.6 * len(panels), 3.6, layout="constrained")
     handles: dict[str, Any] = {}
     for i, (title, curves) in enumerate(panels.items()):
@@ -107,7 +119,7 @@ def labelled_points(
     y_label: str,
     level: tuple[str, float] | None = None,
 ) -> Figure:
-    """A point (x, y) for each entry, its name at the end of a line from it to the right of the axes.
+    """Draws a point (x, y) for each entry, its name at the end of a line from it to the right of the axes.
 
     Where `sds` has it above zero, a bar in x and y reaches one standard deviation to either side. `level` is a named
     height, drawn across. The x axis is logarithmic where all x are positive and span more than a decade.
@@ -136,7 +148,7 @@ def labelled_points(
 
 
 def _series(metrics: Sequence[Mapping[str, Any]], split: str, x: str, name: str) -> np.ndarray:
-    """(x, value, standard deviation) of a split's records in ascending order, (n, 3), NaN for what is not finite."""
+    """Returns (x, value, standard deviation) of a split's records in ascending order, (n, 3); NaN for non-finite."""
     points = [
         (float(record[x]), float(record[name]), float(record.get(f"{name}_sd") or 0))
         for record in metrics
@@ -206,7 +218,7 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
 
 
 def _line(i: int) -> dict[str, Any]:
-    """The look of the i-th line of a panel."""
+    """Returns the look of the i-th line of a panel."""
     return {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i % len(STYLES)], "linewidth": 1.8}
 
 

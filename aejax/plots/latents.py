@@ -21,7 +21,7 @@ _IN_LEGEND = 12  # of more classes than have colours of their own
 
 @styled()
 def scatter(panels: Mapping[str, np.ndarray], labels: np.ndarray, class_names: Sequence[str] | None = None) -> Figure:
-    """One panel per entry, latents (n, 2) as points coloured by their labels, integers (n,); both axes in one scale.
+    """Draws a panel per entry, latents (n, 2) as points coloured by their labels, integers (n,), in one scale.
 
     A panel shows all but the outermost 0.1% of the points on each side, so that a few do not squeeze the rest. Points
     that are not finite are left out. `class_names` are those of labels 0, 1, ...; labels below 0 are unknown, and grey.
@@ -41,7 +41,7 @@ def scatter(panels: Mapping[str, np.ndarray], labels: np.ndarray, class_names: S
 
 @styled()
 def planes(rows: Mapping[str, Mapping[str, Points]], class_names: Sequence[str] | None = None) -> Figure:
-    """A table of panels by row and column: points (n, 2) coloured by their labels, integers (n,), or all grey for None.
+    """Draws panels by row and column: points (n, 2) coloured by their labels, integers (n,), or all grey for None.
 
     The panels of a column show one square, as `scatter` chooses it for all of their points. The columns are those of
     the first row; where another row lacks one, the first such place has the legend. Labels and names are as in
@@ -78,7 +78,7 @@ def planes(rows: Mapping[str, Mapping[str, Points]], class_names: Sequence[str] 
 
 @styled()
 def density(panels: Mapping[str, np.ndarray]) -> Figure:
-    """One panel per entry, a 2-D histogram of points (n, 2), all over the same square and in the same colours."""
+    """Draws a panel per entry, a 2-D histogram of points (n, 2), all over the same square and in the same colours."""
     figure = new_figure(3.4 * len(panels) + 0.4, 3.9, layout="constrained")
     (left, right), (low, high) = bounds = _bounds(np.concatenate(list(panels.values())), 0.002)
     counts = {}
@@ -104,7 +104,7 @@ def density(panels: Mapping[str, np.ndarray]) -> Figure:
 
 
 def _bounds(points: np.ndarray, share: float) -> list[tuple[float, float]]:
-    """A square around all but this share of the points (n, 2) on each side, whose size is never 0."""
+    """Returns a square around all but this share of the points (n, 2) on each side; its size is never 0."""
     finite = points[np.isfinite(points).all(axis=1)].astype(np.float64)
     if not len(finite):
         return [(-1.0, 1.0), (-1.0, 1.0)]

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PAD = 8  # pixels around a canvas
-_MOST = 2**14  # pixels of a canvas in each direction, of which Agg draws fewer than 2**16; larger ones are thinned out
+_MOST = 2**14  # pixels of a canvas in each direction, as Agg draws fewer than 2**16; larger ones are thinned out
 
 
 @styled()
 def image_grid(rows: Mapping[str, ArrayLike], title: str | None = None) -> Figure:
-    """One labelled row of pictures per entry, drawn in the mapping's order, every pixel as a whole square.
+    """Draws a labelled row of pictures per entry, in the mapping's order, every pixel as a whole square.
 
     Each entry is a floating-point (n, h, w, c) in [0, 1] (values outside are clipped, NaN is black), with one n for
     all. One channel is grey, three are RGB; of any other number the mean is drawn, in grey, and the title says so.
@@ -48,7 +48,7 @@ def image_grid(rows: Mapping[str, ArrayLike], title: str | None = None) -> Figur
 
 @styled()
 def mosaic(images: ArrayLike, columns: int, title: str | None = None) -> Figure:
-    """Pictures row by row without labels, such as samples: floating-point (n, h, w, c) in [0, 1].
+    """Draws pictures row by row without labels, such as samples: floating-point (n, h, w, c) in [0, 1].
 
     Values and channels are as in `image_grid`, and the last row is filled with white. About 900 pixels wide at 150 dpi.
 
@@ -65,7 +65,7 @@ def mosaic(images: ArrayLike, columns: int, title: str | None = None) -> Figure:
 
 
 def tile(images: ArrayLike, columns: int) -> np.ndarray:
-    """A plain mosaic, row by row, for TensorBoard: floating-point (n, h, w, c) in [0, 1] -> uint8 (H, W, 3).
+    """Puts images side by side, row by row, for TensorBoard: floating-point (n, h, w, c) in [0, 1] -> uint8 (H, W, 3).
 
     One white pixel separates the images and white fills the last row; no border, so that W = columns * (w + 1) - 1.
     Values and channels are as in `image_grid`.
@@ -80,7 +80,7 @@ def tile(images: ArrayLike, columns: int) -> np.ndarray:
 
 
 def _framed(canvas: np.ndarray, left: int, labels: list[tuple[float, str]], title: str | None) -> Figure:
-    """A figure around uint8 pixels (H, W, 3): labels by their height on the left, a title above."""
+    """Makes a figure around uint8 pixels (H, W, 3): labels by their height on the left, a title above."""
     skip_y, skip_x = (-(-size // _MOST) for size in canvas.shape[:2])
     canvas = canvas[::skip_y, ::skip_x]
     height, width = canvas.shape[:2]
@@ -99,7 +99,7 @@ def _framed(canvas: np.ndarray, left: int, labels: list[tuple[float, str]], titl
 
 
 def _scale(room: int, columns: int, height: int, width: int) -> int:
-    """How much to enlarge images, by a whole number, which keeps the pixels even, for rows about `room` pixels wide."""
+    """Returns the whole number, which keeps the pixels even, that enlarges rows to about `room` pixels."""
     return max(1, min(round(room / (columns * width)), 120 // width, 480 // height))
 
 
@@ -117,7 +117,7 @@ def _to_rgb(images: ArrayLike) -> np.ndarray:
 
 
 def _with_channels(title: str | None, *arrays: ArrayLike) -> str | None:
-    """The title, which says so where pictures are drawn as the mean of their channels."""
+    """Adds to the title that pictures are drawn as the mean of their channels, where they are."""
     averaged = sorted({np.shape(images)[-1] for images in arrays} - {1, 3})
     if not averaged:
         return title
@@ -139,6 +139,6 @@ def _mosaic(images: np.ndarray, columns: int, gap: int) -> np.ndarray:
 
 
 def _text_width(text: str, size: float, weight: str = "normal") -> float:
-    """The width of text in pixels."""
+    """Measures text in pixels."""
     path = textpath.TextPath((0, 0), text or " ", size=size, prop={"weight": weight})
     return path.get_extents().width * DPI / 72

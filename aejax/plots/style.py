@@ -1,4 +1,4 @@
-"""Everything that all figures share: the style, names, colours, resolution, and how they are written.
+"""The style of all figures: settings, names, colours, resolution, and how they are written.
 
 A figure is the same whatever matplotlibrc, style or backend its user has chosen: it is made and saved under
 matplotlib's own defaults, on Agg.
@@ -49,7 +49,7 @@ _NOT_OF_THE_STYLE = ("backend", "interactive", "toolbar", "timezone", "tk.", "we
 
 
 def _modules(*names: str) -> list[Any]:
-    """Lazy handles of matplotlib's modules, as `--help` need not pay for them.
+    """Returns lazy handles of matplotlib's modules, as `--help` need not pay for them.
 
     The handles import matplotlib itself, which raises ValueError where MPLBACKEND names a backend that is not
     installed. Jupyter sets it for each program that a cell starts. Figures need no backend but Agg.
@@ -75,13 +75,13 @@ figure_module, font_manager, textpath, ticker, transforms = _modules(
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """The project's style, as a context or a decorator: matplotlib's defaults, and all text as it is, without TeX."""
+    """Sets the project's style, as a context or a decorator: matplotlib's defaults, and all text as it is."""
     with _default_settings(**{"text.parse_math": False}):
         yield
 
 
 def new_figure(width: float, height: float, **options: Any) -> Figure:
-    """A figure of this size in inches at `DPI`, without pyplot. Call it, and fill it, inside `styled`."""
+    """Makes a figure of this size in inches at `DPI`, without pyplot. Call it, and fill it, inside `styled`."""
     return figure_module.Figure(figsize=(width, height), dpi=DPI, **options)
 
 
@@ -98,7 +98,7 @@ def panel_title(axes: Axes, title: str) -> None:
 
 
 def printable(text: str, longest: int = 100, lines: bool = False) -> str:
-    """`text` in one line (with `lines`, in its own lines) of at most `longest` characters that the font can draw.
+    """Puts text into one line (with `lines`, its own lines) of at most `longest` characters that the font can draw.
 
     Characters that it lacks become Python's escapes, such as \\u4e2d, so that different names stay different. Leading
     underscores, which would hide a name from a legend, follow a space.
@@ -150,7 +150,7 @@ def _drawn(character: str) -> str:
 
 @functools.cache
 def _characters() -> frozenset[int]:
-    """Code points that the font has in both weights."""
+    """Returns the code points that the font has in both weights."""
     fonts = [font_manager.FontProperties(family=_FONT, weight=weight) for weight in ("normal", "bold")]
     return frozenset.intersection(
         *(frozenset(font_manager.get_font(font_manager.findfont(font)).get_charmap()) for font in fonts)

@@ -18,6 +18,8 @@ from aejax.training import distributed
 
 Tree = Any
 _CHECKSUM = "sha256"
+_VALUE_CHECKSUM = "value_sha256"
+_METADATA = "_CHECKPOINT_METADATA"
 
 ocp = lazy_loader.load("orbax.checkpoint", suppress_warning=True)  # `--help` need not pay for it
 
@@ -29,7 +31,8 @@ class Checkpoints:
     is the one to resume from; hence the two policies.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, identity: str = "") -> None:
+        """Opens the folder of the run with this identity; checkpoints of another one count as damaged."""
         policies = ocp.checkpoint_managers
         policy = policies.AnyPreservationPolicy(
             [
@@ -44,23 +47,28 @@ class Checkpoints:
         )
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_value, best_mode="min")
         self._path = path.absolute()
+        self._identity = identity
         if distributed.first():
-            _set_damaged_values_aside(self._path)
+            self._set_damaged_metadata_aside()
         distributed.barrier()
         handler = ocp.StandardCheckpointHandler()  # named, it reads metadata before anything was saved or restored
         self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=handler)
 
     def save(self, step: int, tree: Tree, value: float | None) -> None:
-        """Saves in the background, unless `step` is there already.
+        """Saves in the background, unless `step` is there already, with a value or without one to add to it.
 
         `value` is what "best" is judged by, if anything; a value that is not finite never is the best.
         """
-        if self._manager.latest_step() == step:
-            return
         metrics = None if value is None or not math.isfinite(value) else {"value": float(value)}
-        self._manager.save(
-            step, args=ocp.args.StandardSave(tree), metrics=metrics, custom_metadata={_CHECKSUM: checksum(tree)}
-        )
+        if self._manager.latest_step() == step:
+            self.wait()
+            if metrics is None or self._manager.metrics(step) is not None:
+                return
+            self._manager.delete(step)
+        metadata = {_CHECKSUM: self._checksum(step, tree)}
+        if metrics is not None:
+            metadata[_VALUE_CHECKSUM] = self._checksum(step, np.float64(metrics["value"]))
+        self._manager.save(step, args=ocp.args.StandardSave(tree), metrics=metrics, custom_metadata=metadata)
 
     def restore(self, like: Tree) -> tuple[int, Tree] | None:
         """The newest sound (step, tree), or None where nothing was saved.
@@ -82,7 +90,7 @@ class Checkpoints:
         """The tree saved at `step`; ValueError where its checksum is not that of what was saved."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        if self.saved_checksum(step) != checksum(tree):
+        if self.saved_checksum(step) != self._checksum(step, tree):
             raise ValueError("its checksum is wrong")
         return tree
 
@@ -120,7 +128,7 @@ class Checkpoints:
         # The checksum runs over the leaves in their order in the tree that was saved, which dicts do not keep.
         saved = json.loads((self._path / str(step) / "default" / "_METADATA").read_text())["tree_metadata"].values()
         paths = [[part["key"] for part in leaf["key_metadata"]] for leaf in saved]
-        if self.saved_checksum(step) != checksum([_at(tree, path) for path in paths]):
+        if self.saved_checksum(step) != self._checksum(step, [_at(tree, path) for path in paths]):
             raise ValueError("its checksum is wrong")
         return tree
 
@@ -130,6 +138,40 @@ class Checkpoints:
         if not saved:
             raise ValueError("it has no checksum")
         return saved
+
+    def _set_damaged_metadata_aside(self) -> None:
+        """Renames what Orbax cannot read of a checkpoint's metadata, as it would otherwise open none of them.
+
+        A checkpoint without metadata is damaged; one without its loss cannot be the best.
+        """
+        for folder in self._path.glob("[0-9]*"):
+            file = folder / _METADATA
+            try:
+                _ = ocp.path.step.standard_name_format().find_step(self._path, int(folder.name)).commit_timestamp_nsecs
+                metadata = json.loads(file.read_text())["custom_metadata"]
+            except Exception:  # whatever the readers of damaged files raise
+                metadata = {}
+                if file.exists():
+                    file.rename(file.with_name("damaged"))
+            value = folder / "metrics" / "metrics"
+            if value.exists() and not self._is_sound(value, folder.name, metadata):
+                print(
+                    f"{self._path}: the loss of step {folder.name} is damaged, so it cannot be chosen as the best "
+                    "checkpoint",
+                    file=sys.stderr,
+                )
+                value.rename(value.with_name("damaged"))
+
+    def _is_sound(self, file: Path, step: str, metadata: dict[str, str]) -> bool:
+        try:
+            value = np.float64(json.loads(file.read_text())["value"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return False
+        return metadata.get(_VALUE_CHECKSUM) == self._checksum(int(step), value)
+
+    def _checksum(self, step: int, tree: Tree) -> str:
+        """Binds the values to their step and run, so that no other checkpoint can be taken for this one."""
+        return hashlib.sha256(f"{self._identity} {step} {checksum(tree)}".encode()).hexdigest()
 
     def _move_away(self, damaged: Sequence[int]) -> None:
         if not damaged:
@@ -175,19 +217,6 @@ def checksum(tree: Tree) -> str:
         digest.update(f"{leaf.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def _set_damaged_values_aside(path: Path) -> None:
-    """Takes what "best" is judged by from checkpoints where it cannot be read, at which Orbax would give up on all."""
-    for file in path.glob("[0-9]*/metrics/metrics"):
-        try:
-            float(json.loads(file.read_text())["value"])
-        except (OSError, ValueError, KeyError, TypeError):
-            step = file.parts[-3]
-            print(
-                f"{path}: whether step {step} is the best cannot be read, and it is not taken for it", file=sys.stderr
-            )
-            file.rename(file.with_name("damaged"))
 
 
 def _at(tree: Tree, path: Sequence[str]) -> Tree:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
+from aejax import rng
 from aejax.errors import UserError
 
 OnNonFinite = Literal["stop", "skip"]
@@ -43,11 +45,11 @@ class RunConfig:
     """resize images to this many pixels square; None: the dataset's own size"""
     fit: Literal["crop", "stretch"] = "crop"
     """with --image-size, images that are not square: cut out their centre, or stretch them"""
-    limit: int | None = at_least(3, None)
+    limit: int | None = at_least(10, None)
     """for a first try, at most this many images of each split"""
     skip_unreadable: bool = False
     """leave out files of a folder that are no images, instead of refusing the folder"""
-    seed: int = at_least(0, 0)
+    seed: int = at_least(0, 0, below=rng.SEEDS)
     """root of all randomness: initialisation, shuffling, noise"""
     seeds: int = at_least(1, 1)
     """trains the seeds --seed, --seed + 1, ... in one program; figures become mean and sd over them"""
@@ -83,6 +85,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        # An experiment that times several numbers of seeds has a tuple of them.
+        if isinstance(self.seeds, int) and self.seed + self.seeds > rng.SEEDS:
+            raise UserError(f"--seeds {self.seeds} from --seed {self.seed}: the last one must be below {rng.SEEDS}")
+        for option in ("runs", "data_dir", "raw_dir"):
+            if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text := str(getattr(self, option))):
+                raise UserError(f"--{option.replace('_', '-')} {text}: choose a local folder, such as a mount")
         if any(separator in self.name for separator in "/\\") or self.name in (".", ".."):
             raise UserError(f"--name must be a plain folder name, not {self.name!r}")
 
@@ -152,7 +160,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         if "minimum" in field.metadata and not number >= field.metadata["minimum"]:
             raise UserError(f"{option} must be at least {field.metadata['minimum']}, not {number}")
         if "below" in field.metadata and not number < field.metadata["below"]:
-            raise UserError(f"{option} must be below {field.metadata['below']}, not {number:g}")
+            raise UserError(f"{option} must be below {field.metadata['below']}, not {number}")
         if "above" in field.metadata and not (number > field.metadata["above"] and math.isfinite(number)):
             raise UserError(f"{option} must be a finite number above {field.metadata['above']}, not {number}")
 

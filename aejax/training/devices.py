@@ -10,8 +10,10 @@ from jax.sharding import Mesh
 from aejax.errors import UserError
 from aejax.training import distributed
 
-# Fewer images per CPU device than this, and the work per step no longer pays for the threads' meeting.
+# With fewer images per CPU device than this, the threads' synchronisation costs more than the split saves.
 _IMAGES_PER_CPU_DEVICE = 64
+# Each has threads and memory of its own; beyond this, no machine has the cores.
+_MOST_CPU_DEVICES = 256
 
 
 def make_mesh(devices: int, batch_size: int, *, dense: bool = False) -> Mesh:
@@ -49,8 +51,16 @@ def local_devices(devices: int = 0) -> list[jax.Device]:
     """This process's devices: GPUs, TPU cores, or on a CPU one for each core, or its part of `devices` if more."""
     # Once something has used JAX, the devices are what they are.
     with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", max(cores(), -(-devices // distributed.count())))
-    return jax.local_devices()
+        wanted = min(-(-devices // distributed.count()), _MOST_CPU_DEVICES)
+        jax.config.update("jax_num_cpu_devices", max(cores(), wanted))
+    try:
+        return jax.local_devices()
+    except (RuntimeError, AssertionError) as error:
+        platforms = os.environ.get("JAX_PLATFORMS")
+        if not platforms:
+            raise
+        reason = (str(error).splitlines() or ["it has no device here"])[0]
+        raise UserError(f"JAX_PLATFORMS={platforms}: {reason}; leave it out, or set it to cpu") from None
 
 
 def device_memory(devices: int = 0) -> int:

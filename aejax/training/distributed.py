@@ -5,11 +5,13 @@ all end: the others would wait for it in their next collective operation.
 """
 
 import contextlib
+import itertools
+import json
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -24,6 +26,7 @@ _SHUTDOWN_SECONDS = 3600  # the others' patience while process 0 draws
 _POLL_SECONDS = 0.5
 _FAREWELL_SECONDS = 5
 _ENDED = "aejax/ended"
+_agreements = itertools.count()
 
 MessageAndStatus = Callable[[BaseException], tuple[str, int]]
 
@@ -51,6 +54,33 @@ def gather(*values: int) -> np.ndarray:
 def barrier() -> None:
     """Returns once all processes have got here."""
     gather(0)
+
+
+def agree(
+    name: str,
+    values: Mapping[str, Any],
+    differences: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]],
+) -> None:
+    """Compares JSON values with those of process 0. To be called by all processes, in the same order.
+
+    Args:
+      name: what the values are.
+      values: by their names.
+      differences: (values of process 0, values of this process) -> a description of each difference.
+
+    Raises:
+      UserError: in a process whose values differ, with the name of each and both values.
+    """
+    if count() == 1:
+        return
+    client: Any = global_state.client
+    place = f"aejax/agree/{next(_agreements)}/{name}"
+    if first():
+        client.key_value_set(place, json.dumps(values))
+        return
+    expected = json.loads(client.blocking_key_value_get(place, 1000 * _SHUTDOWN_SECONDS))
+    if found := differences(expected, json.loads(json.dumps(values))):
+        raise UserError(f"process 0 has {'; '.join(found)}: start all processes with the same command and data")
 
 
 def failure(error: BaseException) -> tuple[str, int]:

@@ -6,7 +6,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from aejax import batching, rng
 from aejax.data.feeds import Block, Feed, Order, Tree
+from aejax.errors import UserError
 from aejax.methods.method import Method, State
-from aejax.training import distributed, nonfinite
+from aejax.training import contract, distributed, fingerprints, nonfinite
 from aejax.training.config import OnNonFinite
 from aejax.training.interruption import Interrupted, StopRequest
 from aejax.training.runs import Run
@@ -82,26 +83,36 @@ def fit(
       NonFiniteError: at the first step with a NaN or infinite metric, or where the run skips them at the tenth in a
         row; the checkpoints stay as they are.
       Interrupted: after Ctrl-C or SIGTERM, with everything saved.
+      UserError: if the run was begun with another method or has been trained for more epochs.
     """
+    contract.check(method, feed)
+    run.confirm(fingerprints.of_training(method, feed, seed, seeds))
     root = roots(seed, seeds)
     last_step = epochs * feed.steps_per_epoch
     step, progress = restore_or_start(method, feed, run, root, last_step)
-    if step >= last_step:
+    evaluate = _evaluation(method, feed, seeds, evaluations)
+    # Stopped between an epoch's last step and the end of its evaluation, a run has no metrics of that epoch.
+    unevaluated = step > 0 and step % feed.steps_per_epoch == 0 and not _has_metrics(run, step)
+    if step >= last_step and not unevaluated:
         return _one_per_seed(progress.state, seeds, feed.mesh)
-    evaluate = batching.over_images(over_seeds(method.evaluate, seeds, (0, None, None), out_axes=1), feed.mesh)
-    steps = Steps(method, feed, root, progress, step, last_step, run.on_nonfinite)
-    bar = tqdm(total=last_step, initial=step, unit="step", disable=not distributed.first())
-    with contextlib.closing(steps), bar:
-        chunk = _FIRST_CHUNK
-        while steps.step < last_step:
-            epoch = steps.step // feed.steps_per_epoch + 1
-            bar.set_description(f"epoch {epoch}/{epochs}")
-            chunk = run_epoch(steps, run, bar, seed, chunk)
-            finish_epoch(steps, run, bar, epoch, evaluations, evaluate)
-            if on_epoch is not None:
-                on_epoch(_one_per_seed(steps.progress.state, seeds, feed.mesh), steps.step)
+    with tqdm(total=last_step, initial=step, unit="step", disable=not distributed.first()) as bar:
+        if unevaluated:
+            with run.stop.deferred():
+                finish_epoch(progress, step, feed, run, bar, evaluate)
+        if step < last_step:
+            steps = Steps(method, feed, root, progress, step, last_step, run.on_nonfinite)
+            with contextlib.closing(steps), run.stop.deferred():
+                chunk = _FIRST_CHUNK
+                while steps.step < last_step:
+                    bar.set_description(f"epoch {steps.step // feed.steps_per_epoch + 1}/{epochs}")
+                    chunk = run_epoch(steps, run, bar, seed, chunk)
+                    finish_epoch(steps.progress, steps.step, feed, run, bar, evaluate)
+                    if on_epoch is not None:
+                        on_epoch(_one_per_seed(steps.progress.state, seeds, feed.mesh), steps.step)
+                run.checkpoints.wait()
+            progress = steps.progress
     run.checkpoints.wait()
-    return _one_per_seed(steps.progress.state, seeds, feed.mesh)
+    return _one_per_seed(progress.state, seeds, feed.mesh)
 
 
 def train(method: Method, feed: Feed, root: Array, steps: int) -> State:
@@ -133,8 +144,16 @@ def restore_or_start(method: Method, feed: Feed, run: Run, root: Array, last_ste
     replicated = NamedSharding(feed.mesh, PartitionSpec())
     shapes = jax.eval_shape(lambda: initial_progress(method, feed, root))
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), shapes)
-    step, progress = run.checkpoints.restore(like) or (0, _initial(method, feed, root))
-    run.log.rewind(step)
+    restored = run.checkpoints.restore(like)
+    step, progress = restored or (0, _initial(method, feed, root))
+    if restored is None:
+        contract.check_finite(getattr(progress.state, "params", ()))
+    if step > last_step:
+        raise UserError(
+            f"{run.path} has been trained for {step // feed.steps_per_epoch} epochs: set --epochs to at least that, or "
+            "choose another --name"
+        )
+    run.log.rewind(step, feed.steps_per_epoch)
     if step and distributed.first():
         what = "complete" if step >= last_step else "resuming"
         print(f"{run.path}: {what}, at step {step} of {last_step}", file=sys.stderr)
@@ -169,24 +188,34 @@ def run_epoch(steps: "Steps", run: Run, bar: tqdm, seed: int, chunk: int) -> int
 
 
 def finish_epoch(
-    steps: "Steps",
+    progress: Progress,
+    step: int,
+    feed: Feed,
     run: Run,
     bar: tqdm,
-    epoch: int,
-    evaluations: Mapping[str, Tree],
-    evaluate: Callable[[State, Tree], dict[str, np.ndarray]],
+    evaluate: Callable[[State], Iterator[tuple[str, dict[str, float]]]],
 ) -> None:
-    """Evaluates, records the metrics of epoch `epoch`, counted from 1, and saves a checkpoint."""
-    progress = steps.progress
-    metrics = {"train": mean_and_sd(_means(progress, steps.feed.steps_per_epoch, run.on_nonfinite))}
+    """Evaluates after the epoch that ends before `step`, records its metrics and saves a checkpoint.
+
+    Raises:
+      Interrupted: in the middle of an evaluation, once a checkpoint is on the disk.
+    """
+    epoch = step // feed.steps_per_epoch
+    metrics = {"train": mean_and_sd(_means(progress, feed.steps_per_epoch, run.on_nonfinite))}
     if (skipped := int(np.sum(progress.skipped))) and distributed.first():
         bar.write(f"epoch {epoch}: {skipped} steps were not finite, and left out", file=sys.stderr)
-    for split, images in evaluations.items():
-        values = evaluate(progress.state, images)
-        metrics[split] = mean_and_sd({name: v.mean(axis=0, dtype=np.float64) for name, v in values.items()})
-    run.log.write(steps.step, epoch, metrics)
-    judged_by = metrics[next(iter(evaluations), "train")]["loss"]
-    run.checkpoints.save(steps.step, progress, judged_by)
+    try:
+        # Several processes evaluate together, and must not part in the middle of it.
+        with run.stop.immediate() if distributed.count() == 1 else contextlib.nullcontext():
+            evaluated = dict(evaluate(progress.state))
+    except Interrupted as stopped:
+        run.checkpoints.save(step, progress, None)
+        run.checkpoints.wait()
+        raise Interrupted(stopped.signal_number, step) from None
+    judged_by = next(iter(evaluated.values()), metrics["train"])
+    metrics |= evaluated
+    run.log.write(step, epoch, metrics)
+    run.checkpoints.save(step, progress, judged_by["loss"])
     bar.set_postfix({split: f"{values['loss']:.5g}" for split, values in metrics.items()})
 
 
@@ -321,6 +350,25 @@ def _one_per_seed(states: State, seeds: int, mesh: Mesh) -> list[State]:
         compiler_options=unoptimised(mesh),
     )
     return program(states)
+
+
+def _evaluation(
+    method: Method, feed: Feed, seeds: int, evaluations: Mapping[str, Tree]
+) -> Callable[[State], Iterator[tuple[str, dict[str, float]]]]:
+    """States with the seeds' axis -> the name of each split and the means of its metrics, one split after the other."""
+    evaluate = batching.over_images(over_seeds(method.evaluate, seeds, (0, None, None), out_axes=1), feed.mesh)
+
+    def run(states: State) -> Iterator[tuple[str, dict[str, float]]]:
+        for split, images in evaluations.items():
+            values = evaluate(states, images)
+            yield split, mean_and_sd({name: v.mean(axis=0, dtype=np.float64) for name, v in values.items()})
+
+    return run
+
+
+def _has_metrics(run: Run, step: int) -> bool:
+    """What process 0 says, which alone writes them."""
+    return bool(distributed.gather(run.log.has(step))[0, 0])
 
 
 def _agreed(chunk: int, stop: StopRequest) -> tuple[int, int]:

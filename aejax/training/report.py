@@ -1,9 +1,12 @@
 """A run's final figures: a table on the terminal, and summary.json with what is needed to repeat them."""
 
+import functools
 import resource
+import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,17 +23,49 @@ def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
     return {name: float(np.mean(v, dtype=np.float64)) for name, v in values.items()}
 
 
+def note(lines: Iterable[str]) -> None:
+    """Tells the user something of a run, on stderr; of several processes, process 0 alone does."""
+    if distributed.first():
+        for line in lines:
+            print(line, file=sys.stderr)
+
+
 def environment(mesh: Mesh) -> dict[str, Any]:
-    """What a figure depends on besides its configuration: the devices and versions it was computed with."""
+    """Returns what a figure depends on besides its configuration: code, devices and versions."""
     device = mesh.devices.flat[0]
     hosts = f" of {distributed.count()} processes" if distributed.count() > 1 else ""
     return {
+        "commit": commit(),
         "devices": f"{mesh.size} x {device.platform} ({device.device_kind}){hosts}",
         "jax": jax.__version__,
         "python": sys.version.split()[0],
         "finished": time.strftime("%Y-%m-%d"),
         "peak_memory_mib": peak_memory_mib(),
     }
+
+
+@functools.cache
+def commit(folder: Path = Path(__file__).parents[2]) -> str | None:
+    """Returns the git commit of this package's code, with "+ changes" where files differ from it.
+
+    None where the code is no git checkout of its own, or git is missing.
+    """
+    if not (folder / ".git").exists():
+        return None
+    try:
+        head, status = (
+            subprocess.run(
+                ["git", "--no-optional-locks", "-C", str(folder), *words],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head} + changes" if status else head
 
 
 def peak_memory_mib() -> int:

@@ -1,13 +1,16 @@
 """A run's folder, <runs>/<experiment>/<name>/.
 
-It holds config.json, metrics.jsonl, checkpoints/, figures/, tensorboard/ and, in the end, summary.json.
+It holds config.json (see `aejax.training.records`), metrics.jsonl, checkpoints/, figures/, tensorboard/ and, in the
+end, summary.json.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +22,16 @@ from jax.sharding import Mesh
 from aejax import plots, tables
 from aejax.batching import as_float
 from aejax.errors import UserError
+from aejax.models.description import describe
 from aejax.models.trained import Trained
-from aejax.training import distributed, report
+from aejax.training import distributed, records, report
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import OnNonFinite, RunConfig, options_as_json, plain_name
 from aejax.training.disk import disk_errors_as_user_errors
+from aejax.training.fingerprints import MEANING
 from aejax.training.interruption import StopRequest, stop_requests
 from aejax.training.metrics_log import MetricsLog
+from aejax.training.splits import Splits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,26 +46,56 @@ class Run:
       log: metrics and pictures by step.
       stop: whether Ctrl-C or SIGTERM has asked for an end since the run was opened.
       on_nonfinite: what becomes of a step whose loss or gradient is not finite.
+      record: what config.json is to hold.
+      model: the model that is trained, if it was named.
+      image_shape: (height, width, channels) of the images, if it was named.
+      seed: the first seed.
     """
 
     def __init__(
         self,
         path: Path,
         stop: StopRequest,
+        record: dict[str, Any],
         on_nonfinite: OnNonFinite = "stop",
+        *,
         model: Any = None,
-        image_shape: tuple[int, ...] = (),
+        image_shape: tuple[int, ...] | None = None,
         seed: int = 0,
     ) -> None:
         self.path = path
         self.model, self.image_shape, self.seed = model, image_shape, seed
         self.stop = stop
         self.on_nonfinite = on_nonfinite
-        self.checkpoints = Checkpoints(path / "checkpoints")
+        self.record = record
+        self.checkpoints = Checkpoints(path / "checkpoints", records.identity(record))
         self.log = MetricsLog(path, writes=distributed.first())
 
+    def confirm(self, fingerprint: Mapping[str, str]) -> None:
+        """Records the fingerprint of what the run computes, or compares it with the one that the run was begun with.
+
+        Raises:
+          UserError: where they differ, or those of several processes do.
+        """
+        distributed.agree("fingerprint", fingerprint, _changed)
+        if not distributed.first():
+            return
+        recorded = records.read(self.path / "config.json")
+        if recorded["fingerprint"] is not None:
+            _compare(self.path, recorded, self.record, fingerprint)
+            fingerprint = recorded["fingerprint"]
+        record = {**recorded, "options": self.record["options"], "fingerprint": dict(fingerprint)}
+        if record != recorded:
+            write_json(self.path / "config.json", record)
+
     def trained(self, states: Sequence[Any], mesh: Mesh) -> list[Trained]:
-        """Returns the trained models of the states of this run, one per seed."""
+        """Returns the trained models of the states of this run, one per seed.
+
+        Raises:
+          UserError: if the run was opened without its model or the shape of its images.
+        """
+        if self.model is None or self.image_shape is None:
+            raise UserError(f"{self.path} was opened without model= and data=: hand them to open_run")
         return [
             Trained(self.model, self.model.own(state.params), self.image_shape, self.seed + i, mesh)
             for i, state in enumerate(states)
@@ -83,49 +119,66 @@ class Run:
     def finish(
         self, config: RunConfig, mesh: Mesh, table: tables.Table, curves: Sequence[str] = ("bce", "mse")
     ) -> None:
-        """Writes summary.json, draws figures/learning_curves.png and prints the metrics of each split, or other row.
+        """Writes summary.json, draws figures/learning_curves.png and prints the table: means and sd over seeds.
 
         `curves` are the metrics to draw; where the run has none of them, its loss.
         """
         if not distributed.first():
             return
         means = tables.reduced(table)
-        write_json(
-            self.path / "summary.json",
-            {
-                "experiment": self.path.parent.name,
-                "options": options_as_json(config),
-                "environment": report.environment(mesh),
-                "splits": means,
-                "per_seed": {
-                    row: {name: np.asarray(value).tolist() for name, value in columns.items()}
-                    for row, columns in table.items()
-                },
-            },
-        )
+        per_seed = {
+            row: {name: np.asarray(value).tolist() for name, value in columns.items()} for row, columns in table.items()
+        }
+        summary = {
+            "experiment": self.record["experiment"],
+            "options": options_as_json(config),
+            "environment": report.environment(mesh),
+            "splits": means,
+            "per_seed": per_seed,
+        }
+        write_json(self.path / "summary.json", summary)
         if records := self.log.records():  # a folder that sums up other runs has none
             known = [name for name in curves if any(name in record for record in records)]
             self.figure("learning_curves", plots.learning_curves(records, known or "loss"))
         print(tables.markdown({row: tables.cells(figures) for row, figures in means.items()}, "split"))
-        print(f"figures, metrics and checkpoints: {self.path}")
+        print(f"figures, metrics and checkpoints: {self.path}; code: {report.commit() or 'no git checkout'}")
 
 
 @contextlib.contextmanager
-def open_run(config: RunConfig, experiment: str, *, model: Any = None, data: Any = None) -> Iterator[Run]:
+def open_run(
+    config: RunConfig,
+    experiment: str,
+    *,
+    model: Any = None,
+    image_shape: tuple[int, ...] | None = None,
+    data: Splits | Mapping[str, Any] | None = None,
+) -> Iterator[Run]:
     """Opens the run's folder, made if it is not there, for this process and those that train with it.
 
+    Args:
+      config: the options.
+      experiment: the name of the folder below <runs>.
+      model: the model that is trained; its description in config.json is what `aejax.load` builds it from again.
+      image_shape: (height, width, channels) of the images; None: those of `data`.
+      data: the splits, or what identifies other data, such as digests, as JSON values by name.
+
     Raises:
-      UserError: if the folder is in use or holds a run of another configuration, and at any time while the run is open,
-        if the folder cannot be written.
+      UserError: if the folder is in use, or holds a run that differs in one of these or in what numbers depend on
+        outside them (precision, generator); if the processes that train together differ; and at any time while the run
+        is open, if the folder cannot be written.
     """
     name = config.name or f"{plain_name(config.dataset)}-seed{config.seed}"
     path = config.runs.expanduser() / experiment / name
-    claim = _claimed(path, options_as_json(config)) if distributed.first() else contextlib.nullcontext()
+    if isinstance(data, Splits):
+        image_shape, data = image_shape or data.image_shape, data.fingerprint()
+    record = records.describe(config, experiment, _description(model), image_shape, data)
+    distributed.agree("run", record, functools.partial(records.differences, everything=True))
+    claim = _claimed(path, record) if distributed.first() else contextlib.nullcontext()
     with claim, stop_requests() as stop, disk_errors_as_user_errors(path):
         distributed.barrier()
         if not path.exists():
             raise UserError(f"{path}, made by process 0, is not there: set --runs to a folder that all processes share")
-        run = Run(path, stop, config.on_nonfinite, model, data.image_shape if data else (), config.seed)
+        run = Run(path, stop, record, config.on_nonfinite, model=model, image_shape=image_shape, seed=config.seed)
         try:
             yield run
         finally:
@@ -133,6 +186,14 @@ def open_run(config: RunConfig, experiment: str, *, model: Any = None, data: Any
             # After an error, a checkpoint's part may be awaited from a process that is gone.
             if distributed.count() == 1 or not run.checkpoints.saving():
                 run.checkpoints.close()
+
+
+def _description(model: Any) -> Any:
+    """Returns the model's description; None where there is no model, or one with parts that JSON cannot name."""
+    try:
+        return None if model is None else describe(model)
+    except UserError:
+        return None
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -171,16 +232,39 @@ def _claim(path: Path, wanted: dict[str, Any]) -> None:
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
         return
-    try:
-        found = json.loads(file.read_text())
-        differences = [
-            f"{key}={found.get(key)!r}, not {wanted.get(key)!r}"
-            for key in {**wanted, **found}
-            if found.get(key) != wanted.get(key)
-        ]
-    except (OSError, ValueError, AttributeError, TypeError):
-        raise UserError(f"{file} is damaged: choose another --name, or remove {path}") from None
-    if differences:
+    for name in ("checkpoints", "tensorboard", "figures"):
+        if (path / name).exists() and not (path / name).is_dir():
+            raise UserError(f"{path / name} is a file where a folder belongs: remove it, or choose another --name")
+    recorded = records.read(file)
+    if differences := records.differences(recorded, wanted):
         raise UserError(f"{path} holds a run with {'; '.join(differences)}: choose another --name, or remove it")
     if not os.access(path, os.W_OK):
         raise UserError(f"{path} cannot be written: choose another folder with --runs")
+    if drift := records.drift(recorded, wanted):
+        print(f"{path}: {drift}", file=sys.stderr)
+    if recorded["fingerprint"] is None and recorded["options"] != wanted["options"]:
+        write_json(file, {**recorded, "options": wanted["options"]})
+
+
+def _compare(
+    path: Path, recorded: Mapping[str, Any], wanted: Mapping[str, Any], fingerprint: Mapping[str, str]
+) -> None:
+    """Refuses another fingerprint than the recorded one; says so where the two cannot be compared."""
+    if records.drift(recorded, wanted):
+        print(f"{path}: whether the training step is the one that the run was begun with is not known", file=sys.stderr)
+        return
+    changed = _changed(recorded["fingerprint"], fingerprint)
+    if not changed:
+        return
+    old, new = (record["options"].get("epochs") for record in (recorded, wanted))
+    what = f"another {', another '.join(changed)}"
+    if old != new and MEANING["step"] in changed:
+        raise UserError(
+            f"--epochs {new} makes {what} than {path} was begun with, as its schedule depends on the number of epochs, "
+            f"which was {old}: leave it at that, or choose another --name"
+        )
+    raise UserError(f"{path} was begun with {what}: undo the change, choose another --name, or remove the run")
+
+
+def _changed(recorded: Mapping[str, str], fingerprint: Mapping[str, str]) -> list[str]:
+    return [MEANING[part] for part in MEANING if recorded.get(part) != fingerprint[part]]

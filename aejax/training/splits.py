@@ -84,7 +84,9 @@ def load_splits(config: RunConfig, *, hold_out: bool = True) -> Splits:
         test = take(config.dataset, source, "test")
         splits = Splits(take(config.dataset, source, "train"), test, test)
     if distributed.first():
-        for note in (*source.notes, *(f"{config.dataset}: {remark}" for remark in _remarks(splits))):
+        of_parts = [note for data in splits.parts().values() for note in data.notes]
+        remarks = [f"{config.dataset}: {remark}" for remark in _remarks(splits)]
+        for note in dict.fromkeys([*source.notes, *of_parts, *remarks]):
             print(note, file=sys.stderr)
     return splits
 

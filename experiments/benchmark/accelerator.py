@@ -159,7 +159,14 @@ def machine() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "missing"
-    where = {"cards": cards, "cores": os.cpu_count(), "python": sys.version.split()[0], "versions": versions}
+    load = os.getloadavg()[0]
+    where = {
+        "cards": cards,
+        "cores": os.cpu_count(),
+        "load_average": load,
+        "python": sys.version.split()[0],
+        "versions": versions,
+    }
     return {**where, "date": time.strftime("%Y-%m-%d %H:%M")}
 
 
@@ -168,24 +175,32 @@ def missing_requirements(environment: dict[str, str]) -> list[str]:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
     names = [re.split(r"[<>=!~\[; ]", requirement)[0] for requirement in project["dependencies"]]
     places = [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path]
-    found = {_plain(d.metadata["Name"]) for d in importlib.metadata.distributions(path=places)}
-    return [name for name in names if _plain(name) not in found]
+    installed = _installed(places)
+    return [name for name in names if _plain(name) not in installed]
 
 
 def how_to_carry(missing: Sequence[str]) -> str:
     """The command that fetches the missing packages elsewhere, for this machine's Python."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (
-        f"where there is a network: pip download --only-binary=:all: --python-version {version} --no-deps -d wheels "
-        f"{' '.join(missing)}; then here: --wheels wheels"
+        f"where there is a network: pip download --only-binary=:all: --python-version {version} -d wheels "
+        f"{' '.join(missing)}; then here: --wheels wheels, of which only those that are missing here are used"
     )
 
 
 def unpacked(wheels: Path, target: Path) -> dict[str, str]:
-    """Installs the wheels into a folder of this run, and returns the variables with which children find it."""
-    files = sorted(map(str, wheels.glob("*.whl")))
-    if not files:
+    """Installs the wheels of what this machine lacks into a folder of the run.
+
+    Returns:
+      The environment variables with which other processes find it.
+    """
+    found = sorted(wheels.glob("*.whl"))
+    if not found:
         raise UserError(f"--wheels {wheels} holds no wheels: name another folder")
+    installed = _installed(sys.path)
+    files = [str(file) for file in found if _plain(file.name.split("-")[0]) not in installed]
+    if not files:
+        return {}
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--target", str(target)]
     finished = subprocess.run([*command, "--upgrade", *files], capture_output=True, text=True)
     if finished.returncode:
@@ -236,6 +251,10 @@ def _positive(text: str) -> float:
 
 def _refuse(message: str) -> Any:
     raise UserError(f"{message} (--help explains)")
+
+
+def _installed(places: Sequence[str]) -> set[str]:
+    return {_plain(found.metadata["Name"] or "") for found in importlib.metadata.distributions(path=list(places))}
 
 
 def _plain(name: str) -> str:

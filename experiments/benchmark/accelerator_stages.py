@@ -1,8 +1,10 @@
 """The stages of the accelerator benchmark, most valuable first. Each runs in processes of its own."""
 
+import contextlib
 import functools
 import importlib.util
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -68,7 +70,8 @@ def all_stages(options: Options) -> list[Stage]:
 def experiments() -> list[str]:
     """The experiments that train, from what the folder has: the most important first."""
     files = Path(__file__).parents[1].glob("*.py")
-    names = sorted(file.stem for file in files if "cli.run(main" in file.read_text() and file.stem not in _NO_TRAINING)
+    commands = [file.stem for file in files if re.search(r"cli\.run\(main", file.read_text())]
+    names = sorted(set(commands) - set(_NO_TRAINING))
     return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
 
 
@@ -108,11 +111,16 @@ def _smoke(name: str, bench: Bench) -> dict[str, Any]:
         process = subprocess.Popen(
             [*words, "--runs", runs], stdout=said, stderr=said, env=variables, start_new_session=True
         )
-        with bench.ended_by(functools.partial(os.killpg, process.pid, signal.SIGKILL)):
+
+        def kill() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+        with bench.ended_by(kill):
             try:
                 status = process.wait(_SMOKE_LIMIT)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                kill()
                 process.wait()
                 raise TimeoutError(f"not done in {_SMOKE_LIMIT:.0f} s") from None
         files = sum(path.is_file() for path in Path(runs).rglob("*"))

@@ -27,7 +27,7 @@ from experiments.benchmark.contenders.jax_systems import SYSTEMS, check_systems
 from experiments.benchmark.contenders.limits import Limits
 from experiments.benchmark.contenders.settings import LOWERINGS, PYTORCH_GPU_SETTINGS, PYTORCH_SETTINGS
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import Entry, Plan, measure, stopped_in_one_line
+from experiments.benchmark.harness.rounds import STOPPED, Entry, Plan, measure, until_stopped
 from experiments.benchmark.harness.worker import VARIABLES, Worker, WorkerError
 from experiments.benchmark.reports import against_pytorch as comparison
 from experiments.benchmark.reports.against_pytorch import Result
@@ -73,37 +73,33 @@ def main(config: Config) -> None:
     folder = report.open_folder(config, "benchmark")
     title = f"{config.dataset}, batches of {config.batch_size}"
     kept = stopped_before(folder / "results.json", config, where)
+    systems = list(dict.fromkeys(config.systems))
     results: list[Result] = []
-
-    def said_when_stopped() -> str:
-        done = ", ".join(result.system for result in results)
-        return f"{folder} keeps {done}; the same command goes on from there" if done else "no system was complete"
-
     print("\n\n".join(report.heading(where, title)), end="\n\n")
-    with (
-        (folder / "workers.log").open("w") as log,
-        tempfile.TemporaryDirectory() as scratch,
-        stopped_in_one_line(said_when_stopped),
-    ):
+    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch:
         np.save(Path(scratch) / "images.npy", images)
         variables = VARIABLES | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "TORCHINDUCTOR_CACHE_DIR": scratch}
-        spec = {
-            "images": f"{scratch}/images.npy",
-            "batch_size": config.batch_size,
-            "devices": config.devices,
-            "seed": config.seed,
-        }
-        systems = list(dict.fromkeys(config.systems))
-        for system in systems:
-            found = kept.get(system) or compare(
+        spec = {"images": f"{scratch}/images.npy", "batch_size": config.batch_size}
+        spec |= {"devices": config.devices, "seed": config.seed}
+
+        def measured(system: str) -> Result:
+            """Measures the system, shows it, and writes all that is complete."""
+            result = kept.get(system) or compare(
                 config, {**spec, "system": system}, lambda spec: Worker(spec, log, variables)
             )
-            results.append(found)
-            print(comparison.section(found), end="\n\n", flush=True)
+            results.append(result)
+            print(comparison.section(result), end="\n\n", flush=True)
             page = comparison.page(results, where, title)
             values = comparison.record(results, where, len(results) == len(systems))
             report.write(folder, config, page, values, comparison.figure(results, title))
+            return result
+
+        _, complete = until_stopped(systems, measured)
     print(f"table, results.json and picture: {folder}")
+    if not complete:
+        done = ", ".join(result.system for result in results)
+        print(f"stopped; {folder} keeps {done}; the same command goes on from there", file=sys.stderr)
+        sys.exit(STOPPED)
 
 
 def stopped_before(file: Path, config: Config, where: Mapping[str, Any]) -> dict[str, Result]:

@@ -22,7 +22,7 @@ from aejax.training.splits import decoding_workers
 from experiments.benchmark.contenders.jax_feeds import FeedName, spec_of
 from experiments.benchmark.contenders.jax_systems import SYSTEMS, check_systems
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import Timed, stopped_in_one_line
+from experiments.benchmark.harness.rounds import Timed, until_stopped
 from experiments.benchmark.harness.worker import VARIABLES, Worker, WorkerError
 from experiments.benchmark.reports import growth as growth_report
 from experiments.benchmark.reports.growth import Case, Measured
@@ -75,16 +75,14 @@ def main(config: Config) -> None:
     folder = report.open_folder(config, "benchmark_growth")
     with (
         (folder / "workers.log").open("w") as log,
-        stopped_in_one_line(),
         tqdm(total=len(cases) * config.rounds, unit="run") as bar,
     ):
-        measured = measure(config, cases, count, lambda spec: Worker(spec, log, VARIABLES), bar)
+        measured, complete = measure(config, cases, count, lambda spec: Worker(spec, log, VARIABLES), bar)
     title = f"growing data, {config.dataset}, batches of {config.batch_size}"
     workers = decoding_workers(config) if on_disk else None
     page = growth_report.page(measured, where, title, config.steps, workers, channels)
-    report.show_and_write(
-        folder, config, page, growth_report.record(measured, where), growth_report.figure(measured, title)
-    )
+    values, drawing = growth_report.record(measured, where), growth_report.figure(measured, title)
+    report.show_and_write(folder, config, page, values, drawing, complete)
 
 
 def sizes_for(system: str, sizes: Sequence[int], channels: int) -> list[int]:
@@ -112,20 +110,28 @@ def cases_of(system: str, multiples: Sequence[int], sizes: Sequence[int], feeds:
 
 def measure(
     config: Config, cases: Sequence[Case], count: int, start: Callable[[Mapping[str, Any]], Timed], bar: tqdm
-) -> list[Measured]:
+) -> tuple[list[Measured], bool]:
     """Times the cases; multiple 1 has `count` images.
 
     Each runs alone, in a process that ends with its measurement, so that the decoding of no other takes its cores. They
-    take turns, so that a drift of the machine's speed meets all alike.
+    take turns, so that a drift of the machine's speed meets all alike. Ctrl-C ends it early.
+
+    Returns:
+      A row for each case, and whether all were measured.
     """
     rows = [Measured(case, count * case.multiple) for case in cases]
-    for _ in range(config.rounds):
-        for row in rows:
-            bar.set_description(str(row.case))
-            if not row.note:
-                _measure_once(config, row, start)
-            bar.update()
-    return rows
+
+    def once(row: Measured) -> None:
+        bar.set_description(str(row.case))
+        if not row.note:
+            _measure_once(config, row, start)
+        bar.update()
+
+    _, complete = until_stopped(rows * config.rounds, once)
+    for row in rows:
+        if not row.seconds and not row.note:
+            row.note = "stopped before"
+    return rows, complete
 
 
 def _measure_once(config: Config, row: Measured, start: Callable[[Mapping[str, Any]], Timed]) -> None:

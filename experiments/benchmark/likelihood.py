@@ -25,7 +25,7 @@ from aejax.plots.style import COLOURS
 from aejax.training.config import RunConfig, at_least
 from aejax.training.report import decimal, markdown
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import Entry, Plan, Row, Spent, Timed, measure, stopped_in_one_line
+from experiments.benchmark.harness.rounds import Entry, Plan, Row, Spent, Timed, measure, until_stopped
 from experiments.benchmark.harness.worker import VARIABLES, Worker
 
 _TRAINING_IMAGES = 10_000
@@ -92,15 +92,18 @@ def main(config: Config) -> None:
     train = load(config.dataset, "train", *sources).images[:_TRAINING_IMAGES]
     test = load(config.dataset, "test", *sources).images[: config.images]
     folder = report.open_folder(config, "benchmark_likelihood")
-    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch, stopped_in_one_line():
-        results = []
-        for size in dict.fromkeys(config.sizes):
+    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch:
+
+        def measured(size: str) -> Result:
             for name, images in (("train", train), ("test", test)):
                 halves = np.where(images > 127, 255, 0).astype(np.uint8)
                 np.save(Path(scratch, f"{name}.npy"), images if size == "tutorial" else halves)
-            results.append(compare(config, size, scratch, len(test), lambda spec: Worker(spec, log, VARIABLES)))
+            return compare(config, size, scratch, len(test), lambda spec: Worker(spec, log, VARIABLES))
+
+        results, complete = until_stopped(dict.fromkeys(config.sizes), measured)
     title = f"likelihood of {config.dataset}, {config.samples} samples"
-    report.show_and_write(folder, config, page(results, where, title), record(results, where), figure(results, title))
+    text, drawing = page(results, where, title), figure(results, title)
+    report.show_and_write(folder, config, text, record(results, where), drawing, complete)
 
 
 def compare(

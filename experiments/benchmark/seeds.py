@@ -20,7 +20,7 @@ from aejax.training.report import decimal, markdown
 from experiments.benchmark.contenders.jax_feeds import spec_of
 from experiments.benchmark.contenders.jax_systems import check_systems
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import Entry, Plan, Row, Spent, Timed, measure, stopped_in_one_line
+from experiments.benchmark.harness.rounds import Entry, Plan, Row, Spent, Timed, measure, until_stopped
 from experiments.benchmark.harness.worker import VARIABLES, Worker
 
 _SPLIT = "train[:90%]"
@@ -68,15 +68,14 @@ def main(config: Config) -> None:
     per_epoch = len(images) // config.batch_size
     plan = Plan(config.rounds, config.steps or per_epoch, 1, per_epoch)
     folder = report.open_folder(config, "benchmark_seeds")
-    with (folder / "workers.log").open("w") as log, stopped_in_one_line():
-        results = [
-            compare(config, system, plan, lambda spec: Worker(spec, log, VARIABLES))
-            for system in dict.fromkeys(config.systems)
-        ]
+    with (folder / "workers.log").open("w") as log:
+        results, complete = until_stopped(
+            dict.fromkeys(config.systems),
+            lambda system: compare(config, system, plan, lambda spec: Worker(spec, log, VARIABLES)),
+        )
     title = f"many seeds, {config.dataset}, batches of {config.batch_size}"
-    report.show_and_write(
-        folder, config, page(results, where, title, config.batch_size), record(results, where), figure(results, title)
-    )
+    text = page(results, where, title, config.batch_size)
+    report.show_and_write(folder, config, text, record(results, where), figure(results, title), complete)
 
 
 def compare(config: Config, system: str, plan: Plan, start: Callable[[Mapping[str, Any]], Timed]) -> Result:

@@ -26,6 +26,7 @@ from aejax import cli, rng
 from aejax.errors import UserError
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig, at_least
+from aejax.training.records import read_run
 from aejax.training.report import markdown
 from aejax.training.runs import write_json
 
@@ -165,8 +166,8 @@ def compare(peace: Path, killed: Path) -> dict[str, str]:
 
 
 def final_checksum(run: Path) -> tuple[int, str]:
-    """The step of the last checkpoint, and the SHA-256 of its contents."""
-    checkpoints = Checkpoints(run / "checkpoints")
+    """The last checkpoint's step, and the SHA-256 of all that it holds."""
+    checkpoints = Checkpoints(run / "checkpoints", read_run(run).identity)
     step = max(checkpoints.steps())
     found = checkpoints.saved_checksum(step)
     checkpoints.close()

@@ -32,7 +32,7 @@ from aejax.plots.style import COLOURS
 from aejax.training.config import RunConfig, at_least
 from aejax.training.report import decimal, markdown
 from experiments.benchmark.harness import report
-from experiments.benchmark.harness.rounds import stopped_in_one_line
+from experiments.benchmark.harness.rounds import until_stopped
 
 _STEPS = re.compile(rb"(\d+)/\d+ \[[^\]]*step")  # of the progress bar
 _COLOURS = {"cold": COLOURS[1], "warm": COLOURS[0]}
@@ -88,10 +88,11 @@ def main(config: Config) -> None:
         load(config.dataset, split, config.data_dir, config.raw_dir, config.image_size)
     names = list(dict.fromkeys(config.experiments))
     folder = report.open_folder(config, "benchmark_start")
-    with stopped_in_one_line(), tqdm(total=2 * config.rounds * len(names), unit="start") as bar:
-        results = [measure(config, name, bar) for name in names]
+    with tqdm(total=2 * config.rounds * len(names), unit="start") as bar:
+        results, complete = until_stopped(names, lambda name: measure(config, name, bar))
     title = f"start-up, {config.dataset}"
-    report.show_and_write(folder, config, page(results, where, title), record(results, where), figure(results, title))
+    text, drawing = page(results, where, title), figure(results, title)
+    report.show_and_write(folder, config, text, record(results, where), drawing, complete)
 
 
 def measure(config: Config, experiment: str, bar: tqdm) -> Result:

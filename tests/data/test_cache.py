@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -144,3 +147,28 @@ def test_large_files_are_checked_in_places(monkeypatch: pytest.MonkeyPatch) -> N
     flip_a_bit(files(".images.npy")[0])
     with pytest.raises(AssertionError, match="built again"):
         cached(KEY, refuse)
+
+
+def test_another_state_of_the_source_takes_the_place_of_the_one_before() -> None:
+    cached({**KEY, "state": 1}, make)
+    cached({**KEY, "size": 4, "state": 1}, make)
+    before = set((directory() / "datasets").iterdir())
+    cached({**KEY, "state": 2}, make)
+    assert len(set((directory() / "datasets").iterdir())) == len(before) == 6
+    cached({**KEY, "size": 4, "state": 1}, refuse)
+    with pytest.raises(AssertionError, match="built again"):
+        cached({**KEY, "state": 1}, refuse)
+
+
+def test_a_kill_leaves_nothing_half() -> None:
+    code = """
+import os, signal
+from aejax.data.cache import cached
+def build(allocate):
+    allocate((50, 4, 5, 3))[:20] = 7
+    os.kill(os.getpid(), signal.SIGKILL)
+cached({"name": "toy/a-train", "size": 3}, build)
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
+    assert len(list((directory() / "datasets").glob("incomplete-*/*"))) == 1
+    np.testing.assert_array_equal(cached(KEY, make).images, IMAGES)

@@ -20,8 +20,7 @@ def test_every_tenth_holds_its_share_of_every_class(sizes: list[int], seed: int)
 
 def test_sorted_rows_are_mixed_and_the_order_is_fixed() -> None:
     order = mixed_order(10_000)
-    np.testing.assert_array_equal(order, mixed_order(10_000))
-    assert order[:4].tolist() == [*order[:4]]
+    assert order[:4].tolist() == [9539, 7813, 4967, 9334]  # on every machine
     assert abs(np.corrcoef(order, np.arange(10_000))[0, 1]) < 0.05
     deciles = np.histogram(order[-1000:], 10, (0, 10_000))[0]
     assert ((deciles > 60) & (deciles < 140)).all()
@@ -31,4 +30,4 @@ def test_a_path_decides_its_fraction_alone() -> None:
     fractions = np.array([path_fraction(f"class/{i}.png") for i in range(5000)])
     np.testing.assert_allclose(np.histogram(fractions, 10, (0, 1))[0], 500, atol=100)
     assert path_fraction("caf\u00e9.png") == path_fraction("cafe\u0301.png")
-    assert path_fraction("a.png") == pytest.approx(0.8, abs=1)
+    assert path_fraction("a.png") == pytest.approx(0.4962016468638204, abs=1e-15)  # on every machine

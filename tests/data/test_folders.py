@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from aejax.data import folders, load
-from aejax.data.folders import divided, find
+from aejax.data.folder_layout import divided, find
 from aejax.errors import UserError
 
 
@@ -146,14 +146,14 @@ def test_what_is_no_image_is_named_or_left_out(
 ) -> None:
     fill(tmp_path, [f"{'ab'[i % 2]}/{i}.png" for i in range(20)])
     damage(tmp_path / "b/7.png")
-    with pytest.raises(UserError, match=r"7\.png cannot be read .*--skip-unreadable") as error:
+    with pytest.raises(UserError, match=r"7\.png' cannot be read .*--skip-unreadable") as error:
         load(str(tmp_path))
     assert "\n" not in str(error.value)
     dataset = load(str(tmp_path), "all", skip_unreadable=True)
     assert sorted(brightness(dataset.images)) == [3 * i for i in range(20) if i != 7]
     assert dataset.labels is not None
     np.testing.assert_array_equal(dataset.labels, dataset.images[:, 0, 0, 0] // 3 % 2)
-    assert "1 of 20 files cannot be read and are left out (b/7.png)" in capsys.readouterr().err
+    assert "1 of the files cannot be read and are left out ('b/7.png')" in capsys.readouterr().err
 
 
 def test_a_limit_keeps_some_of_each_part(tmp_path: Path) -> None:

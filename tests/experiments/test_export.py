@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 from aejax import cli
 from aejax.methods.method import TrainState
 from aejax.nn.convolutional import ConvAutoencoder, ConvEncoder
+from aejax.training import records
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig, options_as_json
 from aejax.training.loop import Progress
@@ -51,8 +52,9 @@ def command(*arguments: object) -> None:
 def a_run(folder: Path, config: RunConfig, *params: Any) -> Path:
     """A run's folder with a checkpoint of step 1, 2, ... for each of params, the first of them the best."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(options_as_json(config)))
-    checkpoints = Checkpoints(folder / "checkpoints")
+    record = records.describe(config, folder.parent.name)
+    (folder / "config.json").write_text(json.dumps(record))
+    checkpoints = Checkpoints(folder / "checkpoints", records.identity(record))
     for step, tree in enumerate(params, 1):
         if config.seeds == 1:
             tree = jax.tree.map(lambda leaf: leaf[None], tree)
@@ -204,8 +206,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contents = {
         "text": "{",
         "list": "[1]",
-        "foreign": json.dumps({"colour": "red"}),
-        "out_of_bounds": json.dumps({"epochs": 0}),
+        "old": json.dumps({"seed": 0, "epochs": 30}),
+        "foreign": json.dumps({**records.describe(config, "autoencoder"), "options": {"colour": "red"}}),
+        "out_of_bounds": json.dumps({**records.describe(config, "autoencoder"), "options": {"epochs": 0}}),
     }
     for name, text in contents.items():
         (a_run(top / "autoencoder" / name, config, params) / "config.json").write_text(text)
@@ -226,10 +229,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("", "run"),
         ("missing", "holds no run"),
         ("autoencoder/empty", "holds no run"),
-        ("else/moved", "no folder of an experiment's name: .*autoencoder"),
+        ("else/moved", "no run of an experiment that can be exported: .*autoencoder"),
         ("autoencoder/untrained", "holds no checkpoint"),
-        ("autoencoder/text", "config.json is not that of a run of autoencoder"),
-        ("autoencoder/list", "config.json is not that of a run of autoencoder"),
+        ("autoencoder/text", "config.json is damaged"),
+        ("autoencoder/list", "config.json is damaged"),
+        ("autoencoder/old", "holds a run of an older layout"),
         ("autoencoder/foreign", "config.json is not that of a run of autoencoder .*colour"),
         ("autoencoder/out_of_bounds", "config.json is not that of a run of autoencoder .*--epochs"),
         ("autoencoder/no_params --image-shape 12 12 1", "config.json.* is not that of its checkpoint"),

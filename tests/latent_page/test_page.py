@@ -26,6 +26,7 @@ DECODERS = {
     "dense tanh": DenseDecoder((6,), (2, 3, 3), nn.tanh),
     "dense linear": DenseDecoder((), (3, 3, 1)),
     "conv": LatentDecoder(ConvDecoder(widths=(3, 4, 5)), (2, 2, 3)),
+    "two channels": DenseDecoder((4,), (2, 3, 2)),
     "conv native, RGB, oblong": LatentDecoder(ConvDecoder(3, (4, 2, 3), lowering="native"), (2, 3, 2)),
 }
 PLACES = np.array([[0, 0], [0.5, -1], [-3, 2], [20, 30]], np.float32)
@@ -138,6 +139,16 @@ def test_a_label_keeps_its_colour_whichever_others_there_are() -> None:
     assert colours(np.array([9, 4])) == {name: every[name] for name in ("4", "9")}
 
 
+@pytest.mark.parametrize(("names", "expected"), [(None, ["unknown", "0", "11"]), (["cat"] * 12, ["unknown", "cat"])])
+def test_labels_may_be_unknown_and_have_names_and_more_than_ten_classes(names: Any, expected: list[str]) -> None:
+    labels = np.array([0, -1, 11, -5, 0, 0])
+    page = latent_page.html(**inputs(DECODERS["dense"], labels=labels, class_names=names))
+    data = json.loads(part(page, "data"))
+    assert [entry["name"] for entry in data["classes"]][: len(expected)] == expected
+    np.testing.assert_array_equal(np.frombuffer(base64.b64decode(data["labels"]), "<i4"), [1, 0, 2, 0, 1, 1])
+    assert len({entry["colour"] for entry in data["classes"]}) == 3
+
+
 def test_hostile_names_stay_text() -> None:
     title = '</title></script><script>alert(1)</script><!-- & "quotes" {{DATA}}'
     names = ["</script><script>alert(2)</script>", "<!--<script>", "a & b \u2028 {{PAGE}}"]
@@ -196,12 +207,11 @@ def test_other_decoders_are_refused(decoder: nn.Module, latents: int, message: s
         ({"labels": np.zeros(5, int)}, r"labels of shape \(6,\)"),
         ({"labels": np.zeros(6)}, "integer labels"),
         ({"images": np.zeros((6, 3, 4, 1), np.float32)}, "uint8"),
-        ({"images": np.zeros((6, 3, 4, 2), np.uint8)}, "uint8 images"),
+        ({"images": np.zeros((6, 3, 4, 2), np.uint8)}, r"\(3, 4, 1\), not \(3, 4, 2\)"),
         ({"images": np.zeros((6, 3, 4), np.uint8)}, "uint8 images"),
         ({"images": np.zeros((0, 3, 4, 1), np.uint8)}, "uint8 images"),
         ({"images": np.zeros((6, 4, 3, 1), np.uint8)}, r"\(3, 4, 1\), not \(4, 3, 1\)"),
-        ({"class_names": ["zero", "one"]}, "0 ... 2 do not index 2 class names"),
-        ({"labels": np.full(6, -1), "class_names": ["zero", "one"]}, "class names"),
+        ({"class_names": ["zero", "one"]}, "label 2 does not index 2 class names"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], message: str) -> None:

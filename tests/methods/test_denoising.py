@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from aejax.pixels import BERNOULLI, GAUSSIAN, Pixels
-from aejax.training.batches import over_images
 from jax import Array
 
 from aejax import corruptions
+from aejax.batching import over_images
 from aejax.methods.method import Method, TrainState
-from aejax.methods.reconstruction import autoencoder, reconstruct
+from aejax.methods.reconstruction import autoencoder
+from aejax.models.image_to_image import ImageToImage
+from aejax.models.likelihoods import Bernoulli, Likelihood, SquaredError
 from aejax.training.devices import make_mesh
 
 SHAPE = (6, 4, 4, 1)
@@ -40,13 +41,16 @@ def images() -> Array:
     return jax.random.uniform(jax.random.key(1), SHAPE)
 
 
-def noisy_autoencoder(corrupt: corruptions.Corruption | None, pixels: Pixels = GAUSSIAN) -> Method:
-    return autoencoder(Scale(), optax.sgd(1.0), corrupt, pixels)
+SQUARED_ERROR = SquaredError()
+
+
+def noisy_autoencoder(corruption: corruptions.Corruption | None, likelihood: Likelihood = SQUARED_ERROR) -> Method:
+    return autoencoder(ImageToImage(Scale(), likelihood, corruption), optax.sgd(1.0))
 
 
 def test_a_denoiser_sees_fresh_noise(images: Array) -> None:
     """Two steps on the same images draw different noise, equal keys draw equal noise, evaluation noise is fixed."""
-    method = noisy_autoencoder(corruptions.gaussian())
+    method = noisy_autoencoder(corruptions.Gaussian())
     state = method.init(KEYS[0], images)
     step = jax.jit(method.step)
     first, again, other = (step(state, images, key)[1]["loss"] for key in (KEYS[1], KEYS[1], KEYS[2]))
@@ -70,7 +74,7 @@ def test_noise_within_a_batch_differs_from_image_to_image() -> None:
             seen.append(inputs)
             return Scale()(inputs)
 
-    method = autoencoder(Spy(), optax.sgd(1.0), corruptions.gaussian(0, 0.1))
+    method = autoencoder(ImageToImage(Spy(), corruption=corruptions.Gaussian(0, 0.1)), optax.sgd(1.0))
     equal = jnp.full(SHAPE, 0.5)
     state = method.init(KEYS[0], equal)
     seen.clear()
@@ -88,7 +92,7 @@ def test_a_users_corruption_fits_in_one_line(images: Array) -> None:
 
 
 def test_the_target_is_the_clean_image_and_the_gradient_is_that_of_the_text(images: Array) -> None:
-    corrupt = corruptions.gaussian(0.1, 0.2)
+    corrupt = corruptions.Gaussian(0.1, 0.2)
     method = noisy_autoencoder(corrupt)
     state = method.init(KEYS[0], images)
     noisy = corrupt(KEYS[1], images)
@@ -104,14 +108,15 @@ def test_the_target_is_the_clean_image_and_the_gradient_is_that_of_the_text(imag
 
 
 def test_mse_is_that_of_the_pictures(images: Array) -> None:
-    corrupt = corruptions.gaussian(0.5, 0.3)
-    for pixels, picture in ((BERNOULLI, jax.nn.sigmoid), (GAUSSIAN, lambda x: x)):
-        method = noisy_autoencoder(corrupt, pixels)
+    corrupt = corruptions.Gaussian(0.5, 0.3)
+    for likelihood, picture in ((Bernoulli(), jax.nn.sigmoid), (SQUARED_ERROR, lambda x: x)):
+        model = ImageToImage(Scale(), likelihood, corrupt)
+        method = autoencoder(model, optax.sgd(1.0))
         state: TrainState = method.init(KEYS[0], images)
-        pictures = reconstruct(Scale(), corrupt, pixels)(state, images, KEYS[1])
+        pictures = model.restore(state.params, model.corrupt(images, KEYS[1]))
         np.testing.assert_allclose(pictures, picture(corrupt(KEYS[1], images)), rtol=1e-5)
         values = method.evaluate(state, images, KEYS[1])
-        assert set(values) == {"loss", "mse", "bce" if pixels is BERNOULLI else "squared_error"}
+        assert set(values) == {"loss", "mse", likelihood.name}
         np.testing.assert_allclose(values["mse"], jnp.square(pictures - images).mean((1, 2, 3)), rtol=1e-5)
 
 
@@ -119,15 +124,15 @@ def test_pictures_of_a_residual_network_stay_in_range(images: Array) -> None:
     method = noisy_autoencoder(None)
     state = method.init(KEYS[0], images)
     wild = state._replace(params=jax.tree.map(lambda p: 9 * p, state.params))
-    pictures = reconstruct(Scale(), pixels=GAUSSIAN)(wild, images - 0.5, KEYS[1])
+    pictures = ImageToImage(Scale(), SQUARED_ERROR).reconstruct(wild.params, images - 0.5)
     assert (pictures.min(), pictures.max()) == (0, 1)
 
 
 def test_a_super_resolver_is_initialised_with_and_fed_small_images(images: Array) -> None:
-    downscale = corruptions.downscale(2)
-    method = autoencoder(Enlarge(), optax.sgd(1.0), downscale, GAUSSIAN)
+    model = ImageToImage(Enlarge(), SQUARED_ERROR, corruptions.Downscale(2))
+    method = autoencoder(model, optax.sgd(1.0))
     state = method.init(KEYS[0], images)
-    pictures = reconstruct(Enlarge(), downscale, GAUSSIAN)(state, images, KEYS[1])
+    pictures = model.restore(state.params, model.corrupt(images, KEYS[1]))
     small = np.asarray(images).reshape(6, 2, 2, 2, 2, 1).mean((2, 4))
     np.testing.assert_allclose(pictures, small.repeat(2, 1).repeat(2, 2), rtol=1e-5)
     _, metrics = method.step(state, images, KEYS[1])
@@ -135,7 +140,7 @@ def test_a_super_resolver_is_initialised_with_and_fed_small_images(images: Array
 
 
 def test_without_a_corruption_it_is_the_autoencoder_and_the_key_does_not_matter(images: Array) -> None:
-    method = noisy_autoencoder(None, BERNOULLI)
+    method = noisy_autoencoder(None, Bernoulli())
     state = method.init(KEYS[0], images)
     one, other = (method.step(state, images, key)[1] for key in KEYS[:2])
     jax.tree.map(np.testing.assert_array_equal, one, other)

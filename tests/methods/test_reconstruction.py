@@ -10,7 +10,8 @@ import optax
 import pytest
 from jax import Array
 
-from aejax.methods.reconstruction import autoencoder, reconstruct
+from aejax.methods.reconstruction import autoencoder
+from aejax.models.image_to_image import ImageToImage
 
 SHAPE = (5, 3, 4, 2)
 PIXELS = math.prod(SHAPE[1:])
@@ -42,7 +43,7 @@ def entropy(images: Array) -> np.ndarray:
 
 def test_metrics_are_nats_per_image_and_means_per_pixel(images: Array) -> None:
     network = Linear()
-    method = autoencoder(network, optax.sgd(0.1))
+    method = autoencoder(ImageToImage(network), optax.sgd(0.1))
     state = method.init(KEY, images)
     probabilities = np.asarray(jax.nn.sigmoid(network.apply(state.params, images)), np.float64)
 
@@ -57,14 +58,14 @@ def test_metrics_are_nats_per_image_and_means_per_pixel(images: Array) -> None:
 
 
 def test_loss_of_perfect_logits_is_the_entropy_of_the_images(images: Array) -> None:
-    method = autoencoder(Perfect(), optax.sgd(0.1))
+    method = autoencoder(ImageToImage(Perfect()), optax.sgd(0.1))
     values = method.evaluate(method.init(KEY, images), images, KEY)
     np.testing.assert_allclose(values["loss"], entropy(images), rtol=1e-5)
     np.testing.assert_allclose(values["mse"], 0, atol=1e-10)
 
 
 def test_loss_falls_towards_the_entropy(images: Array) -> None:
-    method = autoencoder(Linear(), optax.adam(0.05))
+    method = autoencoder(ImageToImage(Linear()), optax.adam(0.05))
     state = method.init(KEY, images)
     step = jax.jit(method.step)
     first = method.evaluate(state, images, KEY)["loss"]
@@ -79,11 +80,11 @@ def test_loss_falls_towards_the_entropy(images: Array) -> None:
 
 def test_reconstructions_are_probabilities_and_those_that_mse_judges(images: Array) -> None:
     network = Linear()
-    method = autoencoder(network, optax.sgd(0.1))
+    method = autoencoder(ImageToImage(network), optax.sgd(0.1))
     state = method.init(KEY, images)
     for scale in (1, 1e3):  # the second drives the sigmoid to its ends
         scaled = state._replace(params=jax.tree.map(lambda p, scale=scale: p * scale, state.params))
-        pictures = np.asarray(reconstruct(network)(scaled, images, KEY))
+        pictures = np.asarray(ImageToImage(network).reconstruct(scaled.params, images))
         assert pictures.shape == SHAPE
         assert pictures.min() >= 0
         assert pictures.max() <= 1

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from aejax.methods.games import wgan_gp
-from aejax.methods.semi_supervised import Examples, Model, Optimizers, aae
 from jax import Array
 
-from aejax.methods import semi_supervised
+from aejax.methods.gan_losses import wgan_gp
+from aejax.methods.semi_supervised_aae import Adversaries, Examples, Optimizers, aae
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.posteriors import ClassAndStylePosterior
+from aejax.models.priors import ClassAndStylePrior
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import LatentEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
@@ -21,9 +23,11 @@ KEY = jax.random.key(0)
 DISCRIMINATORS = {"class_discriminator", "style_discriminator"}
 
 
-def small_model(**options: Any) -> Model:
-    networks = LatentEncoder(MLP((16,)), 3 + 2), DenseDecoder((16,), IMAGE), Discriminator((8,)), Discriminator((8,))
-    return Model(*networks, classes=3, style=2, **options)
+def small_adversaries() -> Adversaries:
+    posterior = ClassAndStylePosterior(LatentEncoder(MLP((16,)), 3 + 2), classes=3)
+    prior = ClassAndStylePrior(latents=3 + 2, classes=3)
+    model = LatentVariableModel(posterior, DenseDecoder((16,), IMAGE), prior)
+    return Adversaries(model, Discriminator((8,)), Discriminator((8,)))
 
 
 def optimizers(**rates: float) -> Optimizers:
@@ -48,7 +52,7 @@ def examples() -> Examples:
     ],
 )
 def test_a_phase_moves_its_own_parameters_alone(examples: Examples, phase: str, moves: set[str]) -> None:
-    method = aae(small_model(), optimizers(**{phase: 1e-2}))
+    method = aae(small_adversaries(), optimizers(**{phase: 1e-2}))
     state = method.init(KEY, examples)
     stepped, metrics = jax.jit(method.step)(state, examples, jax.random.key(2))
     changed = {
@@ -62,7 +66,7 @@ def test_a_phase_moves_its_own_parameters_alone(examples: Examples, phase: str, 
 
 def test_without_labels_classification_moves_nothing(examples: Examples) -> None:
     unlabelled = examples._replace(labels=jnp.full(12, -1))
-    method = aae(small_model(), optimizers(classification=1e-2))
+    method = aae(small_adversaries(), optimizers(classification=1e-2))
     state = method.init(KEY, unlabelled)
     stepped, metrics = jax.jit(method.step)(state, unlabelled, KEY)
     assert metrics["classification_loss"] == 0
@@ -71,7 +75,7 @@ def test_without_labels_classification_moves_nothing(examples: Examples) -> None
 
 def test_labels_teach_it_the_classes(examples: Examples) -> None:
     method = aae(
-        small_model(), optimizers(reconstruction=1e-3, discriminator=1e-3, generator=1e-3, classification=1e-2)
+        small_adversaries(), optimizers(reconstruction=1e-3, discriminator=1e-3, generator=1e-3, classification=1e-2)
     )
     state = method.init(KEY, examples)
 
@@ -88,7 +92,9 @@ def test_labels_teach_it_the_classes(examples: Examples) -> None:
 
 
 def test_prior_samples_are_uniform_one_hot_vectors_and_standard_normal_styles() -> None:
-    classes, style = semi_supervised.prior_samples(small_model(), KEY, 6000)
+    adversaries = small_adversaries()
+    classes, style = adversaries.split(adversaries.model.prior.sample({}, KEY, 6000))
+    assert style.shape == (6000, 2)
     np.testing.assert_array_equal(jnp.sort(classes, axis=1), np.tile([0, 0, 1], (6000, 1)))
     np.testing.assert_allclose(classes.mean(axis=0), 1 / 3, atol=0.03)
     np.testing.assert_allclose([style.mean(), style.std()], [0, 1], atol=0.03)
@@ -96,21 +102,22 @@ def test_prior_samples_are_uniform_one_hot_vectors_and_standard_normal_styles() 
 
 
 def test_the_encoder_sees_corrupted_images_and_the_target_is_clean(examples: Examples) -> None:
-    model = small_model(corrupt=lambda key, images: jnp.zeros_like(images))
-    method = aae(model, optimizers())
+    adversaries = small_adversaries()
+    model, posterior = adversaries.model, adversaries.posterior
+    method = aae(adversaries, optimizers(), corruption=lambda key, images: jnp.zeros_like(images))
     state = method.init(KEY, examples)
     _, metrics = method.step(state, examples, KEY)
-    logits, style = model.encode(state.params, jnp.zeros_like(examples.images))
-    outputs = model.decode(state.params, jax.nn.softmax(logits), style)
-    expected = model.pixels.loss(outputs, examples.images).mean()
+    logits, style = posterior.logits_and_style(state.params, jnp.zeros_like(examples.images))
+    outputs = model.decode(state.params, jnp.concatenate([jax.nn.softmax(logits), style], axis=1))
+    expected = model.likelihood.neg_log_prob(outputs, examples.images).mean()
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
 
 
 def test_a_class_and_a_style_are_decoded(examples: Examples) -> None:
-    model = small_model()
-    method = aae(model, optimizers())
-    state = method.init(KEY, examples)
-    pictures = semi_supervised.generate(model)(state, jnp.array([0, 1, 2, 0]), jnp.zeros((4, 2)))
+    adversaries = small_adversaries()
+    state = aae(adversaries, optimizers()).init(KEY, examples)
+    codes = jnp.concatenate([jax.nn.one_hot(jnp.array([0, 1, 2, 0]), 3), jnp.zeros((4, 2))], axis=1)
+    pictures = adversaries.model.pictures(state.params, codes)
     assert pictures.shape == (4, *IMAGE)
     np.testing.assert_allclose(pictures[0], pictures[3], rtol=1e-6)
     assert (pictures[0] != pictures[1]).any()
@@ -118,7 +125,8 @@ def test_a_class_and_a_style_are_decoded(examples: Examples) -> None:
 
 def test_the_critics_penalty_moves_the_discriminators_and_is_no_part_of_their_loss(examples: Examples) -> None:
     with_penalty, without = (
-        aae(small_model(), optimizers(discriminator=1e-3), wgan_gp(weight), wgan_gp(weight)) for weight in (10.0, 0.0)
+        aae(small_adversaries(), optimizers(discriminator=1e-3), wgan_gp(weight), wgan_gp(weight))
+        for weight in (10.0, 0.0)
     )
     state = with_penalty.init(KEY, examples)
     (moved, penalised), (otherwise, plain) = (

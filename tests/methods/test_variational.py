@@ -4,29 +4,29 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax import Array
 from scipy import special, stats
 
 from aejax.divergences import inverse_multiquadratic
 from aejax.methods import objectives
-from aejax.methods.method import Params, TrainState
-from aejax.methods.variational import Model, encode, generate, reconstruct, sample_terms
+from aejax.methods.method import Params
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.posteriors import GaussianPosterior
+from aejax.models.priors import StandardNormal
 from aejax.nn.heads import GaussianEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
 from tests.methods.linear_gaussian import (
     IMAGE,
     STD,
-    evidence,
-    exact_params,
     linear_model,
     random_images,
     random_params,
 )
 
 KEY, OTHER = jax.random.key(0), jax.random.key(1)
-MODEL = Model(GaussianEncoder(MLP((5,)), 3), DenseDecoder((5,), IMAGE))
+POSTERIOR, PRIOR = GaussianPosterior(GaussianEncoder(MLP((5,)), 3)), StandardNormal(latents=3)
+MODEL = LatentVariableModel(POSTERIOR, DenseDecoder((5,), IMAGE), PRIOR)
 
 
 @pytest.fixture
@@ -39,10 +39,6 @@ def params(images: Array) -> Params:
     return MODEL.init(KEY, images)
 
 
-def state_of(params: Params) -> TrainState:
-    return TrainState(params, optax.EmptyState(), jnp.int32(0))
-
-
 def test_params_are_those_of_the_two_networks_each_from_its_own_key(images: Array) -> None:
     class Same(nn.Module):
         """As encoder and as decoder the same."""
@@ -52,41 +48,23 @@ def test_params_are_those_of_the_two_networks_each_from_its_own_key(images: Arra
             y = nn.Dense(4)(x.reshape(len(x), -1))
             return y, y
 
-    params = Model(Same(), Same()).init(KEY, images)
+    params = LatentVariableModel(GaussianPosterior(Same()), Same(), StandardNormal(latents=4)).init(KEY, images)
     assert set(params) == {"encoder", "decoder"}
     kernels = [params[part]["params"]["Dense_0"]["kernel"] for part in ("encoder", "decoder")]
     assert (kernels[0] != kernels[1]).all()
 
 
-@pytest.mark.parametrize(("mistaken", "half"), [(False, 2), (True, 1)], ids=["default", "lesson's mistake"])
-def test_latents_have_the_standard_deviation_of_their_log_variance_but_in_the_lessons_mistake(
-    mistaken: bool, half: int
-) -> None:
+def test_latents_have_the_standard_deviation_of_their_log_variance() -> None:
     images, params = random_images(2), random_params(0)
     params["encoder"]["params"]["log_variance"] = jnp.array([-2.0, 1.0])
-    terms = sample_terms(linear_model(log_variance_as_log_std=mistaken), params, images, KEY, 20_000)
-    np.testing.assert_allclose(terms.latents.std(axis=1), np.exp([[-2 / half, 1 / half]] * 2), rtol=0.03)
+    terms = linear_model().terms(params, images, KEY, 20_000)
+    np.testing.assert_allclose(terms.latents.std(axis=1), np.exp([[-2 / 2, 1 / 2]] * 2), rtol=0.03)
     np.testing.assert_allclose(terms.latents.mean(axis=1), terms.mean, atol=0.1)
-
-
-def test_the_default_does_not_have_the_lessons_mistake_with_which_the_loss_is_no_bound() -> None:
-    """The lesson sampled mean + exp(log_variance) * noise: of latents that spread too little the loss is too low."""
-    images, params = random_images(3), exact_params(0)
-    exact = -evidence(params, images)
-
-    def values(model: Model) -> Array:
-        terms = jax.jit(lambda images: sample_terms(model, params, images, KEY, 4000))(images)
-        return terms.kl.sum(axis=1)[:, None] - terms.log_likelihood
-
-    default, mistaken = (values(linear_model(log_variance_as_log_std=mistaken)) for mistaken in (False, True))
-    errors = default.std(axis=1) / np.sqrt(4000)
-    np.testing.assert_array_less(np.abs(default.mean(axis=1) - exact), 4.5 * errors)
-    np.testing.assert_array_less(mistaken.mean(axis=1), exact - 20 * errors)
 
 
 def test_terms_are_their_densities(images: Array) -> None:
     params = random_params(0)
-    terms = sample_terms(linear_model(), params, images, KEY, 4, 0.3)
+    terms = linear_model().terms(params, images, KEY, 4, 7)
     z, mean, log_variance = (np.asarray(a, np.float64) for a in (terms.latents, terms.mean, terms.log_variance))
     decoder = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["decoder"]["params"]["pixels"])
     pixels = stats.norm(z @ decoder["kernel"] + decoder["bias"], STD)
@@ -98,13 +76,14 @@ def test_terms_are_their_densities(images: Array) -> None:
     np.testing.assert_allclose(terms.log_prior, stats.norm.logpdf(z).sum(-1), rtol=1e-5)
     np.testing.assert_allclose(terms.log_posterior, posterior.logpdf(z).sum(-1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(terms.kl, (mean**2 + np.exp(log_variance) - log_variance - 1) / 2, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(terms.kl_weight, 0.3)
+    np.testing.assert_array_equal(terms.log_weights(), terms.log_likelihood + terms.log_prior - terms.log_posterior)
+    assert (terms.step, terms.step.dtype) == (7, jnp.int32)
 
 
 @pytest.mark.parametrize("samples", [1, 2])
 def test_every_latent_has_noise_of_its_own_and_so_have_the_samples_of_the_prior(samples: int) -> None:
     equal = jnp.full((5, *IMAGE), 0.5)
-    terms = jax.jit(lambda images: sample_terms(MODEL, MODEL.init(KEY, images), images, KEY, samples))(equal)
+    terms = jax.jit(lambda images: MODEL.terms(MODEL.init(KEY, images), images, KEY, samples))(equal)
     noise = (terms.latents - terms.mean[:, None]) / jnp.exp(terms.log_variance / 2)[:, None]
     assert noise.shape == (5, samples, 3)
     assert terms.prior_samples.shape == (5, 3)
@@ -136,7 +115,7 @@ def test_extreme_params_give_finite_losses_and_gradients(
     objective: objectives.Objective, scale: float, images: Array, params: Params
 ) -> None:
     def loss(params: Params) -> tuple[Array, Array]:
-        terms = sample_terms(MODEL, params, images, KEY, 2)
+        terms = MODEL.terms(params, images, KEY, 2)
         return objective(terms).mean(), jnp.abs(terms.log_variance).max()
 
     wild = jax.tree.map(lambda leaf: scale * leaf, params)
@@ -151,14 +130,14 @@ def test_reconstructions_are_the_pictures_of_the_posteriors_mean_and_do_not_mix_
     images: Array, params: Params
 ) -> None:
     order = jnp.array([4, 0, 5, 2, 1, 3])
-    pictures = reconstruct(MODEL)(state_of(params), images, KEY)
-    mean, log_variance = encode(MODEL)(state_of(params), images, KEY)
+    pictures = MODEL.reconstruct(params, images)
+    mean, log_variance = POSTERIOR.moments(params, images)
 
     assert pictures.shape == images.shape
     np.testing.assert_allclose(pictures, special.expit(MODEL.decode(params, mean)), rtol=1e-5)
-    np.testing.assert_array_equal(reconstruct(MODEL)(state_of(params), images, OTHER), pictures)
-    np.testing.assert_allclose(reconstruct(MODEL)(state_of(params), images[order], KEY), pictures[order], rtol=1e-5)
-    permuted = encode(MODEL)(state_of(params), images[order], KEY)
+    np.testing.assert_array_equal(MODEL.encode(params, images), mean)
+    np.testing.assert_allclose(MODEL.reconstruct(params, images[order]), pictures[order], rtol=1e-5)
+    permuted = POSTERIOR.moments(params, images[order])
     for one, other in zip(permuted, (mean, log_variance), strict=True):
         np.testing.assert_allclose(one, other[order], rtol=1e-5, atol=1e-6)
 
@@ -170,7 +149,7 @@ def test_generated_pictures_follow_the_prior() -> None:
     params["decoder"]["params"]["pixels"] = {"kernel": 0.05 * layer["kernel"], "bias": jnp.full(4, 0.5)}
     w = 0.05 * np.asarray(layer["kernel"], np.float64)
 
-    pictures = generate(model, 2)(state_of(params), KEY, 4000)
+    pictures = model.generate(params, KEY, 4000)
 
     assert pictures.shape == (4000, *IMAGE)
     assert pictures.min() >= 0
@@ -178,5 +157,5 @@ def test_generated_pictures_follow_the_prior() -> None:
     flat = np.asarray(pictures, np.float64).reshape(4000, -1)
     np.testing.assert_allclose(flat.mean(axis=0), 0.5, atol=0.01)
     np.testing.assert_allclose(np.cov(flat.T), w.T @ w, atol=0.1 * np.abs(w.T @ w).max())
-    np.testing.assert_array_equal(generate(model, 2)(state_of(params), KEY, 4000), pictures)
-    assert (generate(model, 2)(state_of(params), OTHER, 4000) != pictures).any()
+    np.testing.assert_array_equal(model.generate(params, KEY, 4000), pictures)
+    assert (model.generate(params, OTHER, 4000) != pictures).any()

@@ -9,20 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from aejax.pixels import BERNOULLI, Pixels, gaussian
 from jax import Array
 
 from aejax import corruptions
 from aejax.divergences import inverse_multiquadratic
 from aejax.methods import objectives
 from aejax.methods.method import Method, Params, TrainState
-from aejax.methods.variational import Model, doubly_reparameterized, sample_terms, vae
+from aejax.methods.variational import doubly_reparameterized, vae
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.likelihoods import Bernoulli, Gaussian
+from aejax.models.posteriors import GaussianPosterior
+from aejax.models.priors import StandardNormal
 from aejax.nn.heads import GaussianEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
 from tests.methods.linear_gaussian import IMAGE, STD, evidence, gap, linear_model, random_images, random_params
 
 KEY, OTHER = jax.random.key(0), jax.random.key(1)
-MODEL = Model(GaussianEncoder(MLP((5,)), 3), DenseDecoder((5,), IMAGE))
+POSTERIOR, PRIOR = GaussianPosterior(GaussianEncoder(MLP((5,)), 3)), StandardNormal(latents=3)
+MODEL = LatentVariableModel(POSTERIOR, DenseDecoder((5,), IMAGE), PRIOR)
 SGD = optax.sgd(0.01)
 
 
@@ -48,7 +52,7 @@ SCHEDULES: dict[str, tuple[Any, Callable[[int], float]]] = {
 
 @pytest.mark.parametrize(("weight", "expected"), SCHEDULES.values(), ids=SCHEDULES.keys())
 def test_the_kls_weight_follows_its_schedule(images: Array, weight: Any, expected: Callable[[int], float]) -> None:
-    method = vae(MODEL, SGD, kl_weight=weight)
+    method = vae(MODEL, SGD, objectives.beta_elbo(weight))
     state, step = method.init(KEY, images), jax.jit(method.step)
     for i in range(6):
         assert state.step == i
@@ -63,7 +67,7 @@ def test_the_kls_weight_also_weighs_its_gradient(images: Array) -> None:
     params["decoder"] = jax.tree.map(jnp.zeros_like, params["decoder"])  # grey, whatever the latents
 
     def movement(weight: float) -> Array:
-        after, _ = jax.jit(vae(MODEL, SGD, kl_weight=weight).step)(state_of(params), images, KEY)
+        after, _ = jax.jit(vae(MODEL, SGD, objectives.beta_elbo(weight)).step)(state_of(params), images, KEY)
         before, moved = (p["encoder"]["params"]["mean"]["kernel"] for p in (params, after.params))
         return moved - before
 
@@ -73,13 +77,13 @@ def test_the_kls_weight_also_weighs_its_gradient(images: Array) -> None:
     np.testing.assert_allclose(thrice, 3 * once, rtol=1e-3, atol=1e-6)
 
 
-METHODS: dict[str, Callable[[Model], Method]] = {
+METHODS: dict[str, Callable[[LatentVariableModel], Method]] = {
     "elbo": lambda model: vae(model, SGD),
-    "beta, 5 latents": lambda model: vae(model, SGD, samples=5, kl_weight=0.3),
+    "beta, 5 latents": lambda model: vae(model, SGD, objectives.beta_elbo(0.3), 5),
     "iwae": lambda model: vae(model, SGD, objectives.negative_iwae, 3),
     "free bits": lambda model: vae(model, SGD, objectives.free_bits(2.0)),
     "wae": lambda model: vae(model, SGD, objectives.wae_mmd(10, inverse_multiquadratic(3))),
-    "annealing": lambda model: vae(model, SGD, kl_weight=optax.linear_schedule(0, 1, 10)),
+    "annealing": lambda model: vae(model, SGD, objectives.beta_elbo(optax.linear_schedule(0, 1, 10))),
     "doubly reparameterised": lambda model: doubly_reparameterized(model, SGD, 3),
 }
 each_method = pytest.mark.parametrize("method_of", METHODS.values(), ids=METHODS.keys())
@@ -87,11 +91,11 @@ each_method = pytest.mark.parametrize("method_of", METHODS.values(), ids=METHODS
 
 @each_method
 def test_evaluation_reports_the_true_elbo_of_one_drawn_latent_whatever_is_trained(
-    method_of: Callable[[Model], Method], images: Array, params: Params
+    method_of: Callable[[LatentVariableModel], Method], images: Array, params: Params
 ) -> None:
     values = method_of(MODEL).evaluate(state_of(params), images, KEY)
 
-    terms = sample_terms(MODEL, params, images, KEY)
+    terms = MODEL.terms(params, images, KEY)
     pictures = jax.nn.sigmoid(MODEL.decode(params, terms.mean))
     assert set(values) == {"loss", "distortion", "rate", "mse"}
     assert all(value.shape == (6,) for value in values.values())
@@ -107,10 +111,12 @@ def test_evaluation_is_a_bound_and_not_the_flattering_value_at_the_posteriors_me
     keys = jax.random.split(KEY, 3000)
     drawn = jax.jit(jax.vmap(lambda key: method.evaluate(state_of(params), images, key)["loss"]))(keys)
 
-    mean, log_variance = linear_model().posterior(params, images)
+    posterior = linear_model().posterior
+    assert isinstance(posterior, GaussianPosterior)
+    mean, log_variance = posterior.moments(params, images)
     outputs = linear_model().decode(params, mean)
     rate = (jnp.square(mean) + jnp.exp(log_variance) - log_variance - 1).sum(axis=1) / 2
-    at_mean = gaussian(STD).loss(outputs, images) + rate
+    at_mean = Gaussian(STD).neg_log_prob(outputs, images) + rate
 
     expected = gap(params, images) - evidence(params, images)
     error = np.std(drawn, axis=0) / np.sqrt(len(keys))
@@ -119,7 +125,9 @@ def test_evaluation_is_a_bound_and_not_the_flattering_value_at_the_posteriors_me
 
 
 @each_method
-def test_the_key_decides_what_is_drawn(method_of: Callable[[Model], Method], images: Array, params: Params) -> None:
+def test_the_key_decides_what_is_drawn(
+    method_of: Callable[[LatentVariableModel], Method], images: Array, params: Params
+) -> None:
     method = method_of(MODEL)
     step, evaluate = jax.jit(method.step), jax.jit(method.evaluate)
     state = state_of(params)
@@ -132,7 +140,7 @@ def test_the_key_decides_what_is_drawn(method_of: Callable[[Model], Method], ima
 
 
 @each_method
-def test_training_lowers_the_loss(method_of: Callable[[Model], Method], images: Array) -> None:
+def test_training_lowers_the_loss(method_of: Callable[[LatentVariableModel], Method], images: Array) -> None:
     method = method_of(MODEL)
     state, step = method.init(KEY, images), jax.jit(method.step)
     before = step(state, images, OTHER)[1]["distortion"]
@@ -150,25 +158,29 @@ def test_binarised_images_are_drawn_anew_for_each_key_and_are_what_is_modelled(i
             inputs.append(np.asarray(images))
             return GaussianEncoder(MLP((5,)), 3)(images)
 
-    def loss(logits: Array, images: Array) -> Array:
-        targets.append(np.asarray(images))
-        return BERNOULLI.loss(logits, images)
+    class SpyBernoulli(Bernoulli):
+        def neg_log_prob(self, outputs: Array, images: Array) -> Array:
+            targets.append(np.asarray(images))
+            return super().neg_log_prob(outputs, images)
 
-    model = MODEL._replace(encoder=Spy(), pixels=Pixels("spy", loss, jax.nn.sigmoid))
+    model = LatentVariableModel(GaussianPosterior(Spy()), MODEL.decoder, PRIOR, SpyBernoulli())
     method = vae(model, SGD, transform=corruptions.binarize)
     state = method.init(KEY, images)
-    inputs.clear()
 
+    rounds = []
     for key in (KEY, KEY, OTHER):
+        inputs.clear()
+        targets.clear()
         values = method.evaluate(state, images, key)
         method.step(state, images, key)
+        rounds.append([*inputs, *targets])
 
-    for seen in (inputs, targets):
-        assert all(set(np.unique(array)) == {0, 1} for array in seen)
-        np.testing.assert_array_equal(seen[:4], [seen[0]] * 4)
-        np.testing.assert_array_equal(seen[4], seen[5])
-        assert (seen[0] != seen[4]).any()
-    np.testing.assert_array_equal(inputs, targets)
-    mean, _ = model.posterior(state.params, jnp.asarray(inputs[-1]))
+    for seen in rounds:
+        assert len(seen) >= 4  # of encoder and likelihood, in evaluation and in training
+        assert set(np.unique(seen[0])) == {0, 1}
+        np.testing.assert_array_equal(seen, [seen[0]] * len(seen))
+    np.testing.assert_array_equal(rounds[0][0], rounds[1][0])
+    assert (rounds[0][0] != rounds[2][0]).any()
+    mean = model.encode(state.params, jnp.asarray(inputs[-1]))
     expected = jnp.square(jax.nn.sigmoid(model.decode(state.params, mean)) - images).mean((1, 2, 3))
     np.testing.assert_allclose(values["mse"], expected, rtol=1e-5)  # of the pictures from the images themselves

@@ -53,8 +53,16 @@ def resumed(folder: Path) -> None:
         pass
 
 
+def disagreeing(folder: Path) -> None:
+    """Process 1 was started with another seed."""
+    config = RunConfig(runs=folder / "disagreeing", name="run", seed=0 if distributed.first() else 1)
+    with open_run(config, "test"):
+        print("opened", flush=True)
+        threading.Event().wait()
+
+
 if __name__ == "__main__":
     sys.modules["torch"] = None  # type: ignore[assignment] # tensorboardX imports it where it is, which takes seconds
     loop._FIRST_CHUNK, loop._CHUNK_SECONDS = 1, 0.0
     with distributed.joined(True, cli.message_and_status):
-        {story.__name__: story for story in (training, killed, resumed)}[sys.argv[1]](Path(sys.argv[2]))
+        {story.__name__: story for story in (training, killed, resumed, disagreeing)}[sys.argv[1]](Path(sys.argv[2]))

@@ -234,7 +234,7 @@ def test_whichever_file_is_damaged_nothing_wrong_is_ever_restored(tmp_path: Path
     assert passed_over
 
 
-@pytest.mark.parametrize("content", ["", '{"value"', '{"valve": 0.5}', '{"value": null}', "[1]"])
+@pytest.mark.parametrize("content", ["", '{"value"', '{"valve": 0.5}', '{"value": null}', "[1]", '{"value": 0.125}'])
 def test_a_checkpoint_with_a_damaged_value_is_restored_and_not_the_best(
     tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,7 +248,7 @@ def test_a_checkpoint_with_a_damaged_value_is_restored_and_not_the_best(
     assert restored[0] == 2
     assert second.best_step() == 1
     second.close()
-    assert "whether step 2 is the best cannot be read" in capsys.readouterr().err
+    assert "the loss of step 2 is damaged, so it cannot be chosen as the best" in capsys.readouterr().err
 
 
 def test_what_was_saved_can_be_read_without_knowing_its_structure(
@@ -280,6 +280,24 @@ def test_what_was_saved_can_be_read_without_knowing_its_structure(
         fourth.read("best")
     fourth.close()
     assert sorted(tmp_path.rglob("*")) == files
+
+
+@pytest.mark.parametrize("identity", ["one", "other"])
+def test_a_checkpoint_of_another_step_or_run_counts_as_damaged(
+    tmp_path: Path, identity: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "checkpoints"
+    first = Checkpoints(folder, "one")
+    save_all(first, {1: 0.5, 2: 0.25, 3: 0.75})
+    first.close()
+    if identity == "one":  # the last two take each other's place
+        for source, target in (("3", "0"), ("2", "3"), ("0", "2")):
+            (folder / source).rename(folder / target)
+    second = Checkpoints(folder, identity)
+    with pytest.raises(UserError, match=r"no sound checkpoint \(step 3: its checksum is wrong; step 2: its checksum"):
+        second.restore(small(0))
+    second.close()
+    assert "the loss of step 2 is damaged" in capsys.readouterr().err
 
 
 def test_there_is_no_best_where_nothing_was_judged(checkpoints: Checkpoints) -> None:

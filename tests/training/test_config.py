@@ -116,3 +116,17 @@ def test_places_do_not_change_the_identity_and_all_else_does() -> None:
         {"clip_norm": 1.0},
     ):
         assert options_as_json(Config(**options)) != options_as_json(Config())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runs": Path("gs://bucket/runs")}, "^--runs gs:/bucket/runs: choose a local folder"),
+        ({"data_dir": Path("s3://bucket")}, "^--data-dir s3:/bucket: "),
+        ({"raw_dir": Path("hdfs://host/a")}, "^--raw-dir hdfs:/host/a: "),
+    ],
+)
+def test_a_remote_folder_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        RunConfig(**options)
+    assert RunConfig(runs=Path("C:/runs"), data_dir=Path("a:b/c")).name == ""

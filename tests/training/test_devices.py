@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,3 +160,24 @@ def test_any_number_of_devices_trains_as_one_does(method_of: Callable[[], Method
         other_means, other_losses = trained(devices)
         assert other_means == pytest.approx(means, rel=1e-6)
         np.testing.assert_allclose(other_losses, losses, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("platforms", "devices", "message"),
+    [
+        ("cuda", 0, r"^JAX_PLATFORMS=cuda: .*leave it out, or set it to cpu$"),
+        ("cpus", 0, r"^JAX_PLATFORMS=cpus: .*leave it out, or set it to cpu$"),
+        ("cpu", 2**32, rf"^--devices {2**32}: this machine has 256 \(cpu\); ask for fewer$"),
+    ],
+)
+def test_a_platform_or_a_number_of_devices_that_is_not_there_is_one_line(
+    platforms: str, devices: int, message: str
+) -> None:
+    program = (
+        "from aejax.errors import UserError; from aejax.training.devices import make_mesh\n"
+        f"try: make_mesh({devices}, {devices or 1})\n"
+        "except UserError as error: print(error)"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": platforms}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert re.match(message, found.stdout.rstrip("\n")), found

@@ -16,6 +16,7 @@ import pytest
 from aejax.errors import UserError
 from aejax.training import distributed
 from aejax.training.checkpoints import Checkpoints
+from aejax.training.records import read_run
 from tests.training.pair import STOP
 from tests.training.test_loop import train
 
@@ -95,7 +96,7 @@ def trained(folder: Path) -> list[tuple[int, str, str]]:
 def run_of(folder: Path) -> tuple[Any, list[dict]]:
     """The checksum of a run's last checkpoint, and its metrics."""
     (run,) = folder.glob("test/*")
-    checkpoints = Checkpoints(run / "checkpoints")
+    checkpoints = Checkpoints(run / "checkpoints", read_run(run).identity)
     last = checkpoints.saved_checksum(max(checkpoints.steps()))
     checkpoints.close()
     return last, [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

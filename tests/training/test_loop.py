@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import pytest
 from aejax import rng
 from aejax.data.feeds import device_feed
 from aejax.data.streaming import streaming_feed
+from aejax.errors import UserError
 from aejax.methods.method import Method
 from aejax.methods.reconstruction import autoencoder
 from aejax.training import loop
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
-from aejax.training.interruption import Interrupted
+from aejax.training.interruption import Interrupted, StopRequest, stop_requests
 from aejax.training.loop import fit
 from aejax.training.nonfinite import NonFiniteError
 from aejax.training.runs import open_run
@@ -251,16 +253,112 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_held_out_loss(tmp_path: 
         assert run.checkpoints.steps() == [2 * STEPS, 4 * STEPS, 5 * STEPS]
 
 
-def test_a_second_signal_acts_at_once() -> None:
-    from aejax.training.interruption import stop_requests
+def test_a_run_stopped_in_an_evaluation_has_it_when_it_is_started_again(
+    tmp_path: Path, uninterrupted: tuple[Any, list[dict]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of the run, and after its last step."""
+    over_images, calls = loop.batches.over_images, []
 
+    def stopping(function: Callable, mesh: Any) -> Callable:
+        evaluate = over_images(function, mesh)
+
+        def run(state: Any, images: Any) -> Any:
+            calls.append(None)
+            if len(calls) in (2, 4):
+                signal.raise_signal(signal.SIGTERM)
+            return evaluate(state, images)
+
+        return run
+
+    monkeypatch.setattr(loop.batches, "over_images", stopping)
+    for step in (10, 15):
+        with pytest.raises(Interrupted) as stopped:
+            train(tmp_path)
+        assert stopped.value.step == step
+    resumed = train(tmp_path)
+    assert_equal_bits(resumed[0], uninterrupted[0])
+    assert resumed[1] == uninterrupted[1]
+    with open_run(RunConfig(runs=tmp_path), "test") as run:
+        losses = {r["step"]: r["loss"] for r in resumed[1] if r["split"] == "held_out"}
+        assert run.checkpoints.best_step() == min(losses, key=lambda step: losses[step])
+
+
+def test_lost_metrics_are_said_and_those_of_the_last_epoch_come_back(
+    tmp_path: Path, uninterrupted: tuple[Any, list[dict]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path)
+    capsys.readouterr()
+    (tmp_path / "test" / "mnist-seed0" / "metrics.jsonl").unlink()
+    state, records = train(tmp_path)
+    assert_equal_bits(state, uninterrupted[0])
+    assert records == [record for record in uninterrupted[1] if record["step"] == 15]
+    assert "the metrics of epochs 1, 2 were lost" in capsys.readouterr().err
+
+
+def slip(**functions: Callable) -> Method:
+    """An autoencoder with a user's mistake in it."""
+    return autoencoder(Network(), optax.sgd(0.1))._replace(**functions)
+
+
+PLAIN = autoencoder(Network(), optax.sgd(0.1))
+
+
+def nan_init(key: jax.Array, images: jax.Array) -> Any:
+    return jax.tree.map(lambda x: x * jnp.nan if x.ndim else x, PLAIN.init(key, images))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            slip(evaluate=lambda s, x, k: {"loss": PLAIN.evaluate(s, x, k)["loss"].mean()}),
+            r'"loss" in the method\'s evaluate must be one value per example, of shape \(8,\) .*, not of shape \(\)$',
+        ),
+        (
+            slip(evaluate=lambda s, x, k: {"loss": PLAIN.evaluate(s, x, k)["loss"][:, None]}),
+            r"must be one value per example, of shape \(8,\) .*, not of shape \(8, 1\)$",
+        ),
+        (slip(evaluate=lambda s, x, k: PLAIN.evaluate(s, x, k)["loss"]), "evaluate must give a dictionary of metrics"),
+        (slip(step=lambda s, x, k: PLAIN.step(s, x, k)[0]), r"step must return \(state, a dictionary of metrics\)$"),
+        (slip(step=lambda s, x, k: (s.params, PLAIN.step(s, x, k)[1])), "a state of the structure that its init"),
+        (slip(init=nan_init), r"^the initial parameters\['params'\]\S* are NaN or infinite: check their initialiser"),
+    ],
+)
+def test_slips_are_told_before_the_first_step(tmp_path: Path, method: Method, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train(tmp_path, method=method, after_chunk=lambda *_: pytest.fail("a step was taken"))
+
+
+def stopped_in_training(request: StopRequest) -> None:
+    with request.deferred():
+        signal.raise_signal(signal.SIGINT)
+        assert request.signal_number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def stopped_before_an_evaluation(request: StopRequest) -> None:
+    with request.deferred():
+        signal.raise_signal(signal.SIGINT)
+        with request.immediate():
+            pytest.fail("a signal that had come was not answered")
+
+
+@pytest.mark.parametrize(
+    "phase", [stopped_in_training, stopped_before_an_evaluation, lambda _: signal.raise_signal(signal.SIGINT)]
+)
+def test_a_first_signal_acts_at_once_but_in_training_and_a_second_one_always(phase: Callable) -> None:
     # A shell's background process would inherit that SIGINT is ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with stop_requests() as request:
-            signal.raise_signal(signal.SIGINT)
-            assert request.signal_number == signal.SIGINT
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
+        with stop_requests() as request, pytest.raises(Interrupted, match=r"^SIGINT$"):
+            phase(request)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_in_another_thread_training_leaves_signals_alone(tmp_path: Path, uninterrupted: tuple[Any, list[dict]]) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        state, records = threads.submit(train, tmp_path).result()
+    assert_equal_bits(state, uninterrupted[0])
+    assert records == uninterrupted[1]

@@ -1,6 +1,9 @@
 """Records of metrics through crashes and resumption, and TensorBoard's files."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aejax.errors import UserError
 from aejax.training.metrics_log import MetricsLog
 
 
@@ -92,3 +96,48 @@ def test_tensorboard_goes_on_in_a_new_file_after_a_rewind(
     contents = [path.read_bytes() for path in (tmp_path / "tensorboard").iterdir()]
     assert sum(b"before/train" in content for content in contents) == 1
     assert sum(b"after/train" in content for content in contents) == 1
+
+
+@pytest.mark.parametrize(
+    "damaged", [b'{"step": 20, "ep', b"\xff\xfe", b"[1, 2]", b'{"stop": 20}', b"[" * 100_000, b'{"step": "x"}', b"null"]
+)
+def test_a_damaged_line_is_said_and_the_rest_is_kept(
+    log: MetricsLog, tmp_path: Path, damaged: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in (10, 20, 30):
+        log.write(step, step // 10, {"train": {"loss": 1.0}})
+    file = tmp_path / "metrics.jsonl"
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([lines[0], damaged, lines[2]]) + b"\n")
+    assert [record["step"] for record in log.records()] == [10, 30]
+    log.rewind(30, steps_per_epoch=10)
+    dropped, lost = capsys.readouterr().err.splitlines()
+    assert dropped == f"{file}: 1 damaged lines are dropped, and the rest is kept"
+    assert lost == f"{file}: the metrics of epochs 2 were lost"
+    assert file.read_bytes().splitlines() == [lines[0], lines[2]]
+
+
+def test_a_folder_in_place_of_the_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics.jsonl is a folder, not a file: remove it"):
+        MetricsLog(tmp_path).rewind(0)
+
+
+def test_metrics_are_on_the_disk_before_write_returns(log: MetricsLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    log.write(10, 1, {"train": {"loss": 1.0}})
+    assert synced == [len(json.dumps(log.records()[0])) + 1]
+
+
+def test_tensorboards_files_are_written_without_pytorch(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
+    program = (
+        "import pathlib, sys; from aejax.training.metrics_log import MetricsLog; "
+        "log = MetricsLog(pathlib.Path(sys.argv[1])); log.rewind(0); log.scalar('a', 1.0, 1); log.close(); "
+        "assert 'torch' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}  # noqa: PTH109
+    found = subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environment, capture_output=True)
+    assert found.returncode == 0, found.stderr
+    assert any((tmp_path / "tensorboard").iterdir())

@@ -1,13 +1,15 @@
 """A run's final figures: means, tables, numbers."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from aejax.training.report import decimal, environment, markdown, mean_of_examples, peak_memory_mib
+from aejax.training.report import commit, decimal, environment, markdown, mean_of_examples, peak_memory_mib
 
 
 def test_means_are_taken_in_float64() -> None:
@@ -49,3 +51,23 @@ def test_the_environment_names_devices_and_versions() -> None:
 
 def test_peak_memory_is_in_mib() -> None:
     assert 50 < peak_memory_mib() < 20_000  # a factor of 1024 either way would leave these bounds
+
+
+def test_the_commit_is_named_and_whether_anything_was_changed(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    code = tmp_path / "code.py"
+    code.write_text("one")
+    assert commit.__wrapped__(tmp_path) is None
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    assert commit.__wrapped__(tmp_path) == git("rev-parse", "--short=12", "HEAD")
+    (tmp_path / "notes").touch()  # nobody's code
+    assert commit.__wrapped__(tmp_path) == git("rev-parse", "--short=12", "HEAD")
+    code.write_text("two")
+    assert commit.__wrapped__(tmp_path) == git("rev-parse", "--short=12", "HEAD") + " + changes"

@@ -4,7 +4,9 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import jax
 import pytest
 from matplotlib.figure import Figure
 
@@ -35,7 +37,9 @@ def opened(config: RunConfig) -> Path:
 
 def test_a_run_has_its_folder_and_configuration(tmp_path: Path) -> None:
     assert opened(Config(runs=tmp_path, name="one")) == tmp_path / "exp" / "one"
-    assert json.loads((tmp_path / "exp/one/config.json").read_text()) == options_as_json(Config())
+    record = json.loads((tmp_path / "exp/one/config.json").read_text())
+    assert (record["layout"], record["experiment"], record["options"]) == (2, "exp", options_as_json(Config()))
+    assert record["environment"]["platform"] == jax.default_backend()
 
 
 @pytest.mark.parametrize(
@@ -66,26 +70,87 @@ def test_places_may_differ(tmp_path: Path) -> None:
 
 def test_another_configuration_is_refused_with_its_differences(tmp_path: Path) -> None:
     opened(Config(runs=tmp_path, name="one"))
-    message = refusal(Config(runs=tmp_path, name="one", epochs=31, sizes=(4,)))
+    message = refusal(Config(runs=tmp_path, name="one", clip_norm=3, sizes=(4,)))
     assert str(tmp_path / "exp" / "one") in message
-    assert "epochs=30, not 31" in message
+    assert "clip_norm=None, not 3" in message
     assert "sizes=[4, 2], not [4]" in message
     assert "seed" not in message
     assert "--name" in message
-    assert json.loads((tmp_path / "exp/one/config.json").read_text())["epochs"] == 30
+    assert json.loads((tmp_path / "exp/one/config.json").read_text())["options"]["clip_norm"] is None
+
+
+IDENTITY: dict[str, Any] = {
+    "model": {"kind": "vae", "encoder": {"features": [16, 8]}, "parts": [{"kind": "a"}, {"kind": "b"}]},
+    "image_shape": (4, 4, 1),
+    "data": {"train": {"images": "12ab"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model": {**IDENTITY["model"], "encoder": {"features": [16]}}}, r"model.encoder.features=[16, 8], not [16]"),
+        ({"model": {**IDENTITY["model"], "parts": [{"kind": "a"}, {"kind": "c"}]}}, "model.parts[1].kind='b', not 'c'"),
+        ({"image_shape": (8, 8, 1)}, "image_shape=[4, 4, 1], not [8, 8, 1]"),
+        ({"data": {"train": {"images": "34cd"}}}, "data.train.images='12ab', not '34cd'"),
+        ({"data": None}, "data={'train': {'images': '12ab'}}, not None"),
+    ],
+)
+def test_another_model_or_other_data_are_refused_by_the_field(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    config = Config(runs=tmp_path, name="one")
+    for _ in range(2):
+        with open_run(config, "exp", **IDENTITY):
+            pass
+    with pytest.raises(UserError) as error, open_run(config, "exp", **{**IDENTITY, **changed}):
+        pass
+    assert f" holds a run with {message}: " in str(error.value)
+
+
+def test_another_precision_is_refused_and_another_jax_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config(runs=tmp_path, name="one")
+    opened(config)
+    with jax.enable_x64(True):
+        assert "x64=False, not True" in refusal(config)
+    with jax.default_matmul_precision("highest"):
+        assert "matmul_precision=None, not 'highest'" in refusal(config)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(jax, "__version__", "99.0")
+    opened(config)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "begun with jax" in err
+    assert "going on with jax 99.0 on" in err
 
 
 @pytest.mark.parametrize("change", ["taken", "added"])
 def test_an_option_that_only_one_of_the_two_has_is_a_difference(tmp_path: Path, change: str) -> None:
     config = Config(runs=tmp_path, name="one")
-    values = options_as_json(config)
     file = opened(config) / "config.json"
+    record = json.loads(file.read_text())
     if change == "taken":
-        del values["epochs"]
+        del record["options"]["sizes"]
     else:
-        values["old_option"] = 5
-    file.write_text(json.dumps(values))
-    assert {"taken": "epochs=None, not 30", "added": "old_option=5, not None"}[change] in refusal(config)
+        record["options"]["old_option"] = 5
+    file.write_text(json.dumps(record))
+    assert {"taken": "sizes=None, not [4, 2]", "added": "old_option=5, not None"}[change] in refusal(config)
+
+
+@pytest.mark.parametrize(("content", "age"), [({"seed": 0, "epochs": 30}, "an older"), ({"layout": 3}, "a newer")])
+def test_a_run_of_another_layout_is_refused(tmp_path: Path, content: dict, age: str) -> None:
+    config = Config(runs=tmp_path, name="one")
+    (opened(config) / "config.json").write_text(json.dumps(content))
+    assert f"one holds a run of {age} layout" in refusal(config)
+
+
+@pytest.mark.parametrize("options", [{"seed": 2**32}, {"seed": 2**63}, {"seed": 2**32 - 2, "seeds": 3}])
+def test_a_seed_that_would_be_another_ones_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=rf"^--seeds? {options.get('seeds', '')}.*must be below {2**32}"):
+        Config(**options)
+    assert Config(seed=2**32 - 2, seeds=2).seeds == 2
 
 
 def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
@@ -130,7 +195,9 @@ def test_a_configuration_that_cannot_be_written_is_refused(tmp_path: Path) -> No
     assert "exp/one cannot be written (Is a directory)" in refusal(Config(runs=tmp_path, name="one"))
 
 
-@pytest.mark.parametrize("content", [b"", b'{"epochs": 3', b"[1, 2]", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"epochs": 3', b"[1, 2]", b"{}", b'{"layout": 2}', b"\xff\xfe\x00", b"[" * 100_000]
+)
 def test_a_damaged_configuration_is_refused(tmp_path: Path, content: bytes) -> None:
     config = Config(runs=tmp_path, name="one")
     (opened(config) / "config.json").write_bytes(content)

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import re
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from aejax.training.config import RunConfig, identity, plain_name
 from aejax.training.devices import cores
 from aejax.training.report import decimal
 from aejax.training.runs import write_json, write_text
-from experiments.benchmark.harness.rounds import Row
+from experiments.benchmark.harness.rounds import STOPPED, Row
 
 _ROOT = Path(__file__).parents[3]
 
@@ -62,11 +63,16 @@ def write(folder: Path, config: RunConfig, page: str, values: Mapping[str, Any],
     write_json(folder / "results.json", {"config": identity(config), **values})
 
 
-def show_and_write(folder: Path, config: RunConfig, page: str, values: Mapping[str, Any], drawing: Figure) -> None:
-    """Does `write`, with the page on the terminal."""
+def show_and_write(
+    folder: Path, config: RunConfig, page: str, values: Mapping[str, Any], drawing: Figure, complete: bool
+) -> None:
+    """Does `write`, with the page on the terminal. Ends the command if it was stopped before all was complete."""
     print(page)
-    write(folder, config, page, values, drawing)
+    write(folder, config, page, {"complete": complete, **values}, drawing)
     print(f"table, results.json and picture: {folder}")
+    if not complete:
+        print("stopped; the table holds what was complete", file=sys.stderr)
+        sys.exit(STOPPED)
 
 
 def environment() -> dict[str, Any]:

@@ -1,19 +1,22 @@
 """Contenders timed in turn: A B A B ..., so that a drift of the machine's speed meets all alike."""
 
-import contextlib
 import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from tqdm import tqdm
 
 from experiments.benchmark.harness.worker import WorkerError
 
 Role = Literal["ours", "rival", "once"]
+Item = TypeVar("Item")
+Measured = TypeVar("Measured")
+
+STOPPED = 128 + signal.SIGINT  # the exit status after Ctrl-C
 
 # A setting of PyTorch that a short first round finds this many times slower than its best is not timed further.
 _HOPELESS = 1.5
@@ -180,11 +183,21 @@ class _Turns:
             self._bar.update()
 
 
-@contextlib.contextmanager
-def stopped_in_one_line(kept: Callable[[], str] = lambda: "nothing was written") -> Iterator[None]:
-    """Ends the command in one line at Ctrl-C, which says what is `kept`."""
+def until_stopped(items: Iterable[Item], measure_one: Callable[[Item], Measured]) -> tuple[list[Measured], bool]:
+    """Measures the items one after another.
+
+    Ctrl-C ends it early and in one line: where something is complete by then, the caller can keep it.
+
+    Returns:
+      The results, and whether all items are among them.
+    """
+    results: list[Measured] = []
     try:
-        yield
+        for item in items:
+            results.append(measure_one(item))
+        return results, True
     except KeyboardInterrupt:
-        print(f"stopped; {kept()}", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        if not results:
+            print("stopped; nothing was complete, and nothing was written", file=sys.stderr)
+            sys.exit(STOPPED)
+        return results, False

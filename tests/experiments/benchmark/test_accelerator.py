@@ -1,5 +1,6 @@
 """The benchmark for the day that a GPU is lent: its order, its time, and what it keeps."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -86,6 +87,13 @@ def test_a_stage_that_outlasts_the_time_is_killed_and_the_next_does_not_begin(be
     assert [line["failed"] for line in lines(bench)] == ["the time was over"]
 
 
+def test_a_smoke_test_that_fails_says_why_in_a_line(bench: Bench) -> None:
+    result = accelerator.attempt(bench, Stage("smoke/nothing", functools.partial(stages._smoke, "nothing")))
+    assert result is not None
+    assert result["failed"].startswith("RuntimeError: status 1: ")
+    assert result["failed"].endswith("No module named experiments.nothing")
+
+
 def test_results_of_other_options_are_not_mixed(bench: Bench) -> None:
     options = bench.options.as_json()
     accelerator.keep(bench, {"stage": "machine", "options": options})
@@ -124,7 +132,7 @@ def test_a_stop_ends_the_processes_and_keeps_what_is_done(bench: Bench, monkeypa
 
 def test_what_is_missing_can_be_carried(tmp_path: Path) -> None:
     assert "tyro" not in accelerator.missing_requirements({})
-    assert accelerator.how_to_carry(["tyro", "grain"]).endswith("-d wheels tyro grain; then here: --wheels wheels")
+    assert accelerator.how_to_carry(["tyro", "grain"]).startswith("where there is a network: pip download")
     wheel = tmp_path / "carried-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as file:
         file.writestr("carried.py", "value = 7\n")
@@ -137,6 +145,9 @@ def test_what_is_missing_can_be_carried(tmp_path: Path) -> None:
     environment = accelerator.unpacked(tmp_path, tmp_path / "packages")
     assert environment["PYTHONPATH"].startswith(str(tmp_path / "packages"))
     assert (tmp_path / "packages" / "carried.py").exists()
+    # What the machine has is not replaced.
+    wheel.rename(tmp_path / "numpy-1.0-py3-none-any.whl")
+    assert accelerator.unpacked(tmp_path, tmp_path / "others") == {}
 
 
 def test_requirements_that_no_distribution_meets_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,32 @@ def test_main_leaves_a_table_a_record_and_a_picture(
     assert [spec["image_size"] for spec in FakeWorker.specs[5:7]] == [8, 10]
 
 
+def test_a_stopped_benchmark_keeps_the_cases_that_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopping(FakeWorker):
+        def setup(self) -> dict[str, Any]:
+            if self.specs[-1]["split"].count("+") == stop_at[0]:
+                raise KeyboardInterrupt
+            return {"device": "fake", "unit": 7}
+
+    monkeypatch.setattr(growth, "Worker", Stopping)
+    config = Config(dataset="digits", runs=tmp_path, systems=("vae",), multiples=(1, 3), sizes=(8,))
+    folder = tmp_path / "benchmark_growth" / "digits"
+    stop_at: list[int] = []
+    for plus_signs, written in ((0, False), (2, True)):
+        stop_at[:] = [plus_signs]
+        with pytest.raises(SystemExit) as stopped:
+            growth.main(config)
+        assert stopped.value.code == 130
+        assert (folder / "results.json").exists() == written
+    values = json.loads((folder / "results.json").read_text())
+    assert not values["complete"]
+    assert [bool(row["seconds"]) for row in values["rows"]] == [True, True, False, False]
+    assert values["rows"][-1]["note"] == "stopped before"
+    assert "the table holds what was complete" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
