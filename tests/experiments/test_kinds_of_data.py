@@ -49,14 +49,8 @@ REFUSED: dict[tuple[str, str], str] = {
     **{("vae, tutorial's networks", kind): TUTORIALS for kind in KINDS if kind != "two channels 28x28"},
     ("super_resolution", "colour 65x63"): "--factor 2 does not divide images of 65 x 63: set --image-size 62",
 }
-# One of each experiment's is quick enough for every run; the others take half a minute and more together.
-QUICK = {
-    ("autoencoder", "two channels 28x28"),
-    ("vae", "grey 48x36"),
-    ("aae", "colour 32x32"),
-    ("super_resolution", "two channels 28x28"),
-    *REFUSED,
-}
+# In every run what is refused, and one run each of a convolutional and of a dense network.
+QUICK = {("autoencoder", "two channels 28x28"), ("aae", "colour 32x32"), *REFUSED}
 CASES = [
     pytest.param(name, kind, id=f"{name}: {kind}", marks=[] if (name, kind) in QUICK else pytest.mark.slow)
     for name in EXPERIMENTS
