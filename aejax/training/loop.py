@@ -14,6 +14,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
+from aejax import batching
 from aejax.data.feeds import Feed, Tree
 from aejax.errors import UserError
 from aejax.methods.method import Method, State

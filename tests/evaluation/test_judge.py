@@ -134,10 +134,13 @@ def test_what_cannot_be_judged_is_left_out_and_said(vaes: list[Trained]) -> None
     assert set(found["test"]) == {"mse", "psnr", "ssim", "active_units"}
     reasons = judge.left_out(train, test)
     assert [reason.split(" labels, which")[0] for reason in reasons] == [
-        "kNN and the linear probe need",
-        "the classifier needs",
+        "left out: kNN and the linear probe need",
+        "left out: the classifier needs",
     ]
+    assert judge.left_out(train, test, latents=False) == reasons[1:]
     assert judge.left_out(train, test, prior=False) == reasons[:1]
+    unprobed = judge.judge(vaes[:1], train, test, settings=settings._replace(representation=False))
+    assert set(unprobed["test"]) == {"mse", "psnr", "ssim"}
     all_unknown = labelled(30, "train", unknown=30)
     assert set(judge.judge(vaes[:1], all_unknown, all_unknown, settings=settings)["test"]) == set(found["test"])
 

@@ -9,21 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jax import export as jax_export
 from PIL import Image
+from safetensors.numpy import load_file
 
-from aejax import cli
+from aejax.batching import as_float
 from aejax.data import load
-from aejax.data.feeds import as_float
 from experiments import autoencoder, export, summarize
-from tests.experiments.test_export import reload
+from tests.experiments.conftest import run, summary
 
 SMALL = ["--dataset", "digits", "--image-size", "12", "--batch-size", "128", "--epochs", "2"]
-
-
-def run(module, *arguments: object) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["experiment", *map(str, arguments)])
-        cli.run(module.main, module.Config)
+PCA = "test: PCA, 32 components"  # 2 x 2 x 8 numbers
 
 
 @pytest.fixture(scope="module")
@@ -48,42 +44,48 @@ def test_a_run_leaves_metrics_figures_and_checkpoints(runs: Path) -> None:
 
 
 def test_the_summary_names_each_split_and_its_metrics(runs: Path) -> None:
-    splits = json.loads((runs / "digits-seed0" / "summary.json").read_text())["splits"]
-    assert set(splits) == {"train", "held_out", "test"}
-    for figures in splits.values():
-        assert set(figures) == {"loss", "bce", "mse", "psnr", "ssim"}
+    splits = summary(runs / "digits-seed0")["splits"]
+    assert list(splits) == ["train", "held_out", "test", PCA]
+    reconstruction, quality = {"loss", "bce", "mse"}, {"mse", "psnr", "ssim"}
+    assert set(splits[PCA]) == quality
+    for name in ("train", "held_out", "test"):
+        figures = splits[name]
+        assert set(figures) == (reconstruction | quality if name == "test" else reconstruction)
         assert figures["loss"] == pytest.approx(figures["bce"] * 12 * 12, rel=1e-5)
         assert 0.1 < figures["bce"] < np.log(2) * 1.1
+    for figures in (splits["test"], splits[PCA]):
         assert -10 * np.log10(figures["mse"]) <= figures["psnr"]  # Jensen: PSNR is convex in the MSE
+    assert splits[PCA]["mse"] < splits["test"]["mse"]  # after two epochs
 
 
 def test_what_is_exported_has_the_error_of_the_summary(runs: Path) -> None:
-    run(export, runs / "digits-seed0")
+    folder = runs / "digits-seed0"
+    run(export, folder)
     images = as_float(load("digits", "test", image_size=12).images)
-    found = np.square(reload(runs / "digits-seed0" / "export", images) - images).mean()
-    splits = json.loads((runs / "digits-seed0" / "summary.json").read_text())["splits"]
-    assert found == pytest.approx(splits["test"]["mse"], rel=1e-5)
+    encode, decode = (
+        jax_export.deserialize((folder / "export" / f"{name}.bin").read_bytes()).call for name in ("encoder", "decoder")
+    )
+    parameters = load_file(folder / "export" / "parameters.safetensors")
+    found = decode(parameters, encode(parameters, images)["latents"])["images"]
+    assert np.square(found - images).mean() == pytest.approx(summary(folder)["splits"]["test"]["mse"], rel=1e-5)
 
 
 def test_a_finished_run_started_again_says_so_and_changes_nothing(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (runs / "digits-seed0" / "metrics.jsonl").read_text()
-    splits = json.loads((runs / "digits-seed0" / "summary.json").read_text())["splits"]
+    splits = summary(runs / "digits-seed0")["splits"]
     run(autoencoder, *SMALL, "--runs", runs.parent)
     assert "complete, at step 20 of 20" in capsys.readouterr().err
     assert (runs / "digits-seed0" / "metrics.jsonl").read_text() == before
-    assert json.loads((runs / "digits-seed0" / "summary.json").read_text())["splits"] == splits
+    assert summary(runs / "digits-seed0")["splits"] == splits
 
 
 def test_seeds_are_summarized_as_mean_and_sample_standard_deviation(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(summarize, runs / "digits-seed0", runs / "digits-seed1")
-    values = [
-        json.loads((runs / f"digits-seed{seed}" / "summary.json").read_text())["splits"]["test"]["bce"]
-        for seed in (0, 1)
-    ]
+    values = [summary(runs / f"digits-seed{seed}")["splits"]["test"]["bce"] for seed in (0, 1)]
     sd = abs(values[0] - values[1]) / np.sqrt(2)
     assert f"{np.mean(values):#.4g} ± {sd:.2g}" in capsys.readouterr().out
 
@@ -147,11 +149,12 @@ def test_a_diverging_run_ends_with_status_1_and_the_step(tmp_path: Path, capsys:
 
 def test_images_of_ones_own_in_colour_are_trained_on(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (150, 20, 12, 3), dtype=np.uint8)
-    np.savez(tmp_path / "mine.npz", images=images)
-    options = ["--dataset", tmp_path / "mine.npz", "--epochs", 1, "--batch-size", 32, "--runs", tmp_path]
+    np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(150) % 2)
+    options = ["--dataset", tmp_path / "mine.npz", "--epochs", 1, "--batch-size", 32, "--probe", "--runs", tmp_path]
     run(autoencoder, *options)
-    summary = json.loads((tmp_path / "autoencoder" / "mine.npz-seed0" / "summary.json").read_text())
-    assert summary["splits"]["test"]["loss"] == pytest.approx(summary["splits"]["test"]["bce"] * 20 * 12 * 3, rel=1e-5)
+    row = summary(tmp_path / "autoencoder" / "mine.npz-seed0")["splits"]["test"]
+    assert {"active_units", "knn", "linear_probe"} <= set(row)
+    assert row["loss"] == pytest.approx(row["bce"] * 20 * 12 * 3, rel=1e-5)
 
 
 def test_sigterm_saves_a_checkpoint_and_says_so(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 import experiments
 from aejax import cli
+from aejax.training import records
+from experiments import autoencoder
 from tests.experiments.conftest import arguments_of
 
 GOOD = np.zeros((30, 12, 12, 1), np.uint8)
@@ -78,7 +80,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name / "summary.json").write_text(text)
 
     runs = folder / "runs" / "autoencoder"
-    for name, text in {"mine": json.dumps({"epochs": 7}), "cut": '{"epochs": 7', "lost": None}.items():
+    mine = json.dumps(records.describe(autoencoder.Config(dataset="digits", learning_rate=0.5), "autoencoder"))
+    for name, text in {"mine": mine, "old": '{"epochs": 7}', "cut": mine[:-9], "lost": None}.items():
         (runs / name / "checkpoints").mkdir(parents=True)
         (runs / name / ".lock").touch()
         if text is not None:
@@ -140,7 +143,12 @@ CASES = [
     ("autoencoder", "--dataset digits --name ..", "--name must be a plain folder name"),
     ("autoencoder", "--dataset digits --runs FILES/a_file", "cannot be written .* another folder with --runs"),
     ("autoencoder", "--dataset digits --runs FILES/runs --name a_file", "cannot be written .* with --runs"),
-    ("autoencoder", "--dataset digits --runs FILES/runs --name mine", "holds a run of an older layout.* --name"),
+    (
+        "autoencoder",
+        "--dataset digits --runs FILES/runs --name mine",
+        "holds a run with learning_rate=0.5, not 0.001.* --name",
+    ),
+    ("autoencoder", "--dataset digits --runs FILES/runs --name old", "of an older layout.*: choose another --name"),
     ("autoencoder", "--dataset digits --runs FILES/runs --name cut", "config.json is damaged: choose another --name"),
     ("autoencoder", "--dataset digits --runs FILES/runs --name lost", "without its config.json: choose another --name"),
     ("autoencoder", "--clip-norm 0", "--clip-norm must be a finite number above 0"),
@@ -282,7 +290,9 @@ def test_wrong_input_is_refused_in_one_line(
 
     assert stopped.value.code == 2
     # What a user should know of a dataset comes first.
-    error = "".join(line for line in capsys.readouterr().err.splitlines(True) if not line.startswith(str(files)))
+    error = "".join(
+        line for line in capsys.readouterr().err.splitlines(True) if not line.startswith((str(files), "left out: "))
+    )
     assert error.startswith("error: ")
     assert error.count("\n") == 1, error
     assert re.search(message, error), error
