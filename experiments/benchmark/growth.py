@@ -138,7 +138,7 @@ def _measure_once(config: Config, row: Measured, start: Callable[[Mapping[str, A
     case, per_epoch = row.case, row.images // config.batch_size
     split = "+".join([_SPLIT] * case.multiple)
     spec = spec_of(
-        config, config.batch_size, system=case.system, feed=case.feed, split=split, image_size=case.size, seeds=None
+        config, config.batch_size, system=case.system, feed=case.feed, split=split, image_size=case.size, seeds=1
     )
     with contextlib.closing(start(spec)) as worker:
         try:

@@ -42,7 +42,7 @@ _COLOURS = {"cold": COLOURS[1], "warm": COLOURS[0]}
 class Config(RunConfig):
     """Time the start of experiments; a table, results.json and a picture go to <runs>/benchmark_start/<name>/."""
 
-    experiments: tuple[Literal["autoencoder", "denoise", "super_resolution", "vae", "conv_vae", "aae"], ...] = (
+    experiments: tuple[Literal["autoencoder", "denoise", "super_resolution", "vae", "aae"], ...] = (
         "autoencoder",
         "vae",
         "aae",

@@ -34,7 +34,7 @@ def spec_of(
     feed: FeedName,
     split: str,
     image_size: int | None,
-    seeds: int | None,
+    seeds: int,
 ) -> dict[str, Any]:
     """The `spec` of `build`, as JSON values: the arguments, and what the configuration says of data and devices."""
     return {
@@ -55,7 +55,7 @@ def spec_of(
 
 
 def build(spec: Mapping[str, Any]) -> Contender:
-    """The contender of spec["system"], with spec["seeds"] seeds at once, None for one without the axis.
+    """The contender of spec["system"], with spec["seeds"] seeds at once.
 
     It trains on spec["split"] of spec["dataset"], loaded as an experiment would, by spec["feed"], a FeedName.
 
@@ -66,10 +66,10 @@ def build(spec: Mapping[str, Any]) -> Contender:
     system, seeds = SYSTEMS[spec["system"]], spec["seeds"]
     feed = _feed(spec, make_mesh(spec["devices"], spec["batch_size"], dense=system.dense))
     method = system.method(feed.image_shape)
-    root = roots(spec["seed"], seeds or 1)
+    root = roots(spec["seed"], seeds)
     begin = functools.partial(initial_progress, method, feed)
     progress = jax.jit(begin, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))(root)
-    steps = compile_steps(method, feed, seeds or 1)
+    steps = compile_steps(method, feed, seeds)
     blocks = feed.blocks(root, 0, _LAST)
     current, step = next(blocks), 0
     unit = current.stop if spec["feed"] != "resident" else 1

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from aejax import plots
 from aejax.errors import UserError
 from aejax.plots.style import INK
-from aejax.training.config import RunConfig, identity, plain_name
+from aejax.training.config import RunConfig, options_as_json, plain_name
 from aejax.training.devices import cores
 from aejax.training.report import decimal
 from aejax.training.runs import write_json, write_text
@@ -60,7 +60,7 @@ def write(folder: Path, config: RunConfig, page: str, values: Mapping[str, Any],
     """Leaves table.md, results.json and benchmark.png in the folder, each whole or not at all."""
     write_text(folder / "table.md", page + "\n")
     plots.save(drawing, folder / "benchmark.png")
-    write_json(folder / "results.json", {"config": identity(config), **values})
+    write_json(folder / "results.json", {"config": options_as_json(config), **values})
 
 
 def show_and_write(
