@@ -211,12 +211,8 @@ def _limits(system: str, bench: Bench) -> dict[str, Any]:
 
 
 def _training(system: str, feed: str, seeds: int, bench: Bench) -> dict[str, Any]:
-    """`_speed` on a feed of the dataset itself, perhaps with many seeds in one program."""
-    options = bench.options
-    copies = max(1, options.images // 1600) if options.dataset == "digits" else 1
-    spec: dict[str, Any] = {"side": "jax_feeds", "system": system, "feed": feed, "seeds": seeds, "image_size": 28}
-    spec |= {"dataset": options.dataset, "split": "+".join(["train[:90%]"] * copies), "workers": None}
-    found = _speed({**spec, "data_dir": None, "raw_dir": None}, bench)
+    """`_speed` on one of the feeds, perhaps with many seeds in one program."""
+    found = _speed({"side": "jax_feeds", "system": system, "feed": feed, "seeds": seeds}, bench)
     return found | {"ms_per_step_and_seed": found["ms_per_step"] / seeds}
 
 

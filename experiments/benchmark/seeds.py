@@ -4,10 +4,13 @@ python -m experiments.benchmark.seeds                       autoencoder and VAE 
 python -m experiments.benchmark.seeds --dataset digits --systems vae --counts 2 --steps 5      a quick look
 """
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -68,29 +71,25 @@ def main(config: Config) -> None:
     per_epoch = len(images) // config.batch_size
     plan = Plan(config.rounds, config.steps or per_epoch, 1, per_epoch)
     folder = report.open_folder(config, "benchmark_seeds")
-    with (folder / "workers.log").open("w") as log:
+    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "images.npy")
+        np.save(file, images)
         results, complete = until_stopped(
             dict.fromkeys(config.systems),
-            lambda system: compare(config, system, plan, lambda spec: Worker(spec, log, VARIABLES)),
+            lambda system: compare(config, system, file, plan, lambda spec: Worker(spec, log, VARIABLES)),
         )
     title = f"many seeds, {config.dataset}, batches of {config.batch_size}"
     text = page(results, where, title, config.batch_size)
     report.show_and_write(folder, config, text, record(results, where), figure(results, title), complete)
 
 
-def compare(config: Config, system: str, plan: Plan, start: Callable[[Mapping[str, Any]], Timed]) -> Result:
-    """Times one run and all numbers of seeds in turn."""
+def compare(
+    config: Config, system: str, images: Path, plan: Plan, start: Callable[[Mapping[str, Any]], Timed]
+) -> Result:
+    """Times one run and all numbers of seeds in turn, on an .npy file of images."""
 
     def spec(seeds: int) -> dict[str, Any]:
-        return spec_of(
-            config,
-            config.batch_size,
-            system=system,
-            feed="resident",
-            split=_SPLIT,
-            image_size=config.image_size,
-            seeds=seeds,
-        )
+        return spec_of(config, config.batch_size, images, system=system, feed="resident", seeds=seeds)
 
     counts = [1, *sorted(set(config.counts))]
     entries = [Entry(_ONE if count == 1 else f"{count} seeds at once", "ours", spec(count)) for count in counts]
