@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from aejax.data import load
-from aejax.training.config import RunConfig, at_least, identity
+from aejax.training.config import RunConfig, at_least, options_as_json
 from experiments.benchmark.contenders.jax_systems import SYSTEMS, check_systems
 from experiments.benchmark.contenders.limits import Limits
 from experiments.benchmark.contenders.settings import LOWERINGS, PYTORCH_GPU_SETTINGS, PYTORCH_SETTINGS
@@ -111,7 +111,7 @@ def stopped_before(file: Path, config: Config, where: Mapping[str, Any]) -> dict
     try:
         values = json.loads(file.read_text())
         same = all(values["environment"][name] == where[name] for name in ("cpu", "cores", "versions", "code"))
-        if values["complete"] or not same or _settings(values["config"]) != _settings(identity(config)):
+        if values["complete"] or not same or _settings(values["config"]) != _settings(options_as_json(config)):
             return {}
         return {result.system: result for result in comparison.results_of(values)}
     except (OSError, ValueError, KeyError, TypeError):  # none, or of another version of this program

@@ -7,8 +7,10 @@ More images are the dataset's own, repeated; larger ones are the same, resized.
 """
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,6 @@ from aejax import cli
 from aejax.data import load
 from aejax.errors import UserError
 from aejax.training.config import RunConfig, at_least
-from aejax.training.splits import decoding_workers
 from experiments.benchmark.contenders.jax_feeds import FeedName, spec_of
 from experiments.benchmark.contenders.jax_systems import SYSTEMS, check_systems
 from experiments.benchmark.harness import report
@@ -43,8 +44,8 @@ class Config(RunConfig):
     sizes: tuple[int, ...] = at_least(1, (28, 64, 128))
     """sizes of the images in pixels, at the first multiple; a network that refuses one gets the next that it takes"""
     feeds: tuple[FeedName, ...] = ("resident", "streaming", "memory")
-    """resident: images on the devices; streaming: decoded from the disk by --workers processes; memory: streamed from
-    the host's memory, where nothing is to decode"""
+    """resident: images on the devices; streaming: read from a file while training; memory: moved from the host's memory
+    while training"""
     rounds: int = at_least(1, 1)
     """measurements of each case; their median is reported"""
     steps: int | None = at_least(1, None)
@@ -62,25 +63,24 @@ def main(config: Config) -> None:
         if not getattr(config, option):
             raise UserError(f"--{option} is empty: name at least one")
     where = report.environment()
-    count, channels, on_disk = _examine(config)
-    feeds = [feed for feed in dict.fromkeys(config.feeds) if on_disk or feed != "streaming"]
+    count, channels = _examine(config)
+    feeds = list(dict.fromkeys(config.feeds))
     cases = [
         case
         for system in dict.fromkeys(config.systems)
         for case in cases_of(system, config.multiples, sizes_for(system, config.sizes, channels), feeds)
     ]
-    for size in sorted({case.size for case in cases}):  # what has to be decoded once is no worker's to do
-        load(config.dataset, _SPLIT, config.data_dir, config.raw_dir, size)
-
     folder = report.open_folder(config, "benchmark_growth")
     with (
         (folder / "workers.log").open("w") as log,
+        tempfile.TemporaryDirectory(dir=folder) as scratch,  # where there is room for runs, there is for images
         tqdm(total=len(cases) * config.rounds, unit="run") as bar,
     ):
-        measured, complete = measure(config, cases, count, lambda spec: Worker(spec, log, VARIABLES), bar)
+        measured, complete = measure(
+            config, cases, count, Path(scratch), lambda spec: Worker(spec, log, VARIABLES), bar
+        )
     title = f"growing data, {config.dataset}, batches of {config.batch_size}"
-    workers = decoding_workers(config) if on_disk else None
-    page = growth_report.page(measured, where, title, config.steps, workers, channels)
+    page = growth_report.page(measured, where, title, config.steps, channels)
     values, drawing = growth_report.record(measured, where), growth_report.figure(measured, title)
     report.show_and_write(folder, config, page, values, drawing, complete)
 
@@ -109,11 +109,16 @@ def cases_of(system: str, multiples: Sequence[int], sizes: Sequence[int], feeds:
 
 
 def measure(
-    config: Config, cases: Sequence[Case], count: int, start: Callable[[Mapping[str, Any]], Timed], bar: tqdm
+    config: Config,
+    cases: Sequence[Case],
+    count: int,
+    scratch: Path,
+    start: Callable[[Mapping[str, Any]], Timed],
+    bar: tqdm,
 ) -> tuple[list[Measured], bool]:
-    """Times the cases; multiple 1 has `count` images.
+    """Times the cases; multiple 1 has `count` images. The images of one are written to `scratch`.
 
-    Each runs alone, in a process that ends with its measurement, so that the decoding of no other takes its cores. They
+    Each runs alone, in a process that ends with its measurement, so that the reading of no other takes its cores. They
     take turns, so that a drift of the machine's speed meets all alike. Ctrl-C ends it early.
 
     Returns:
@@ -124,7 +129,7 @@ def measure(
     def once(row: Measured) -> None:
         bar.set_description(str(row.case))
         if not row.note:
-            _measure_once(config, row, start)
+            _measure_once(config, row, scratch / "images.npy", start)
         bar.update()
 
     _, complete = until_stopped(rows * config.rounds, once)
@@ -134,12 +139,10 @@ def measure(
     return rows, complete
 
 
-def _measure_once(config: Config, row: Measured, start: Callable[[Mapping[str, Any]], Timed]) -> None:
+def _measure_once(config: Config, row: Measured, file: Path, start: Callable[[Mapping[str, Any]], Timed]) -> None:
     case, per_epoch = row.case, row.images // config.batch_size
-    split = "+".join([_SPLIT] * case.multiple)
-    spec = spec_of(
-        config, config.batch_size, system=case.system, feed=case.feed, split=split, image_size=case.size, seeds=None
-    )
+    write_multiple(file, load(config.dataset, _SPLIT, config.data_dir, config.raw_dir, case.size).images, case.multiple)
+    spec = spec_of(config, config.batch_size, file, system=case.system, feed=case.feed, seeds=1)
     with contextlib.closing(start(spec)) as worker:
         try:
             ready = worker.setup()
@@ -154,12 +157,20 @@ def _measure_once(config: Config, row: Measured, start: Callable[[Mapping[str, A
     row.memory_mib, row.host_mib = max(row.memory_mib, reply["memory_mib"]), max(row.host_mib, reply["host_mib"])
 
 
-def _examine(config: Config) -> tuple[int, int, bool]:
-    """Finds the number of training images, their channels, and whether they are to be decoded from the disk."""
-    images = load(config.dataset, _SPLIT, config.data_dir, config.raw_dir, config.sizes[0], most_bytes=0).images
+def write_multiple(file: Path, images: np.ndarray, multiple: int) -> None:
+    """Writes the images `multiple` times, one after another, to an .npy file, without holding them all in memory."""
+    written = np.lib.format.open_memmap(file, "w+", images.dtype, (multiple * len(images), *images.shape[1:]))
+    for first in range(0, len(written), len(images)):
+        written[first : first + len(images)] = images
+    written.flush()
+
+
+def _examine(config: Config) -> tuple[int, int]:
+    """Finds the number of training images and of their channels."""
+    images = load(config.dataset, _SPLIT, config.data_dir, config.raw_dir, config.sizes[0]).images
     if config.batch_size > len(images):
         raise UserError(f"--batch-size {config.batch_size} is more than the {len(images)} training images: lower it")
-    return len(images), images.shape[-1], not isinstance(images, np.ndarray)
+    return len(images), images.shape[-1]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Parameters, operations and the all-reduces that XLA puts into the step are count
 are assumed, in the options and in CLUSTERS. Nothing is measured.
 """
 
-import functools
 import math
 import re
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ from aejax.data.feeds import DeviceFeed
 from aejax.methods.method import Method
 from aejax.training.config import above, at_least, check_bounds
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, start
+from aejax.training.steps import compile_steps, initial_progress
 from aejax.training.report import decimal, markdown
+from aejax.training.seeds import roots
 from experiments.benchmark.contenders.jax_systems import SYSTEMS
 
 IMAGE_SHAPE = (28, 28, 1)
@@ -99,8 +99,8 @@ def counted(method: Method, mesh: Mesh) -> tuple[int, list[int]]:
 
     images = abstract(jax.ShapeDtypeStruct((mesh.size, *IMAGE_SHAPE), np.uint8))
     feed = DeviceFeed(images, mesh.size, mesh)
-    root = jax.eval_shape(rng.root_key, 0)
-    progress: Any = abstract(jax.eval_shape(functools.partial(start, method, feed), root))
+    root = jax.eval_shape(lambda: roots(0, 1))
+    progress: Any = abstract(jax.eval_shape(lambda root: initial_progress(method, feed, root), root))
     order = abstract(jax.eval_shape(feed.order, root, 0))
     lowered = compile_steps(method, feed).lower(progress, images, order, root, np.int32(0), np.int32(1))
     program = lowered.compile().as_text()

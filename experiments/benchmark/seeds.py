@@ -1,13 +1,16 @@
 """Several seeds in one program, against the same runs one after another: time, memory, and where it stops paying.
 
 python -m experiments.benchmark.seeds                       autoencoder and VAE on MNIST, 2, 4 and 8 seeds
-python -m experiments.benchmark.seeds --dataset digits --systems vae --seeds 2 --steps 5      a quick look
+python -m experiments.benchmark.seeds --dataset digits --systems vae --counts 2 --steps 5      a quick look
 """
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -35,7 +38,7 @@ class Config(RunConfig):
 
     systems: tuple[str, ...] = ("autoencoder", "vae")
     """the systems that are trained"""
-    seeds: tuple[int, ...] = at_least(2, (2, 4, 8))
+    counts: tuple[int, ...] = at_least(2, (2, 4, 8))
     """numbers of seeds to train at once, in addition to one"""
     rounds: int = at_least(1, 3)
     """measurements of each contender; their median is reported"""
@@ -48,19 +51,19 @@ class Config(RunConfig):
 
 
 class Result(NamedTuple):
-    """A system's rows by their number of seeds; None is one run, without their axis."""
+    """A system's rows by their number of seeds."""
 
     system: str
     plan: Plan
-    rows: Mapping[int | None, Row]
+    rows: Mapping[int, Row]
     spent: Spent | None = None
 
 
 def main(config: Config) -> None:
     report.refuse_other_recipes(config)
     check_systems(config.systems)
-    if not config.seeds:
-        raise UserError("--seeds is empty: name at least one number")
+    if not config.counts:
+        raise UserError("--counts is empty: name at least one number")
     where = report.environment()
     images = load(config.dataset, _SPLIT, config.data_dir, config.raw_dir, config.image_size).images
     if config.batch_size > len(images):
@@ -68,46 +71,42 @@ def main(config: Config) -> None:
     per_epoch = len(images) // config.batch_size
     plan = Plan(config.rounds, config.steps or per_epoch, 1, per_epoch)
     folder = report.open_folder(config, "benchmark_seeds")
-    with (folder / "workers.log").open("w") as log:
+    with (folder / "workers.log").open("w") as log, tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "images.npy")
+        np.save(file, images)
         results, complete = until_stopped(
             dict.fromkeys(config.systems),
-            lambda system: compare(config, system, plan, lambda spec: Worker(spec, log, VARIABLES)),
+            lambda system: compare(config, system, file, plan, lambda spec: Worker(spec, log, VARIABLES)),
         )
     title = f"many seeds, {config.dataset}, batches of {config.batch_size}"
     text = page(results, where, title, config.batch_size)
     report.show_and_write(folder, config, text, record(results, where), figure(results, title), complete)
 
 
-def compare(config: Config, system: str, plan: Plan, start: Callable[[Mapping[str, Any]], Timed]) -> Result:
-    """Times one run and all numbers of seeds in turn."""
+def compare(
+    config: Config, system: str, images: Path, plan: Plan, start: Callable[[Mapping[str, Any]], Timed]
+) -> Result:
+    """Times one run and all numbers of seeds in turn, on an .npy file of images."""
 
-    def spec(seeds: int | None) -> dict[str, Any]:
-        return spec_of(
-            config,
-            config.batch_size,
-            system=system,
-            feed="resident",
-            split=_SPLIT,
-            image_size=config.image_size,
-            seeds=seeds,
-        )
+    def spec(seeds: int) -> dict[str, Any]:
+        return spec_of(config, config.batch_size, images, system=system, feed="resident", seeds=seeds)
 
-    counts: list[int | None] = [None, *sorted(set(config.seeds))]
-    entries = [Entry(_ONE if count is None else f"{count} seeds at once", "ours", spec(count)) for count in counts]
+    counts = [1, *sorted(set(config.counts))]
+    entries = [Entry(_ONE if count == 1 else f"{count} seeds at once", "ours", spec(count)) for count in counts]
     with tqdm(total=len(entries) * (1 + config.rounds), unit="run") as bar:
         rows, spent = measure(entries, start, plan, bar)
     return Result(system, plan, dict(zip(counts, rows, strict=True)), spent)
 
 
-def ratio(result: Result, count: int | None) -> float | None:
+def ratio(result: Result, count: int) -> float | None:
     """The time of `count` seeds at once over that of `count` runs in turn; None where one was not measured."""
-    one, many = result.rows[None], result.rows[count]
-    return many.median / (count or 1) / one.median if one.seconds and many.seconds else None
+    one, many = result.rows[1], result.rows[count]
+    return many.median / count / one.median if one.seconds and many.seconds else None
 
 
 def verdict(result: Result) -> str:
     """Says with which number of seeds each costs least, and from which number on runs in turn are as fast."""
-    ratios = {count: found for count in result.rows if count and (found := ratio(result, count)) is not None}
+    ratios = {count: found for count in result.rows if count > 1 and (found := ratio(result, count)) is not None}
     if not ratios:
         return "No seeds were measured."
     best = min(ratios, key=lambda count: ratios[count])
@@ -126,19 +125,19 @@ def verdict(result: Result) -> str:
 def table(result: Result, batch_size: int) -> str:
     """The rows as Markdown."""
     cells: dict[str, dict[str, str]] = {}
-    one = result.rows[None]
+    one = result.rows[1]
     for count, row in result.rows.items():
         line = {"s/epoch of all": "", "min to max": "", "s/epoch per seed": "", "images/s, all seeds": ""}
         if row.seconds:
             line["s/epoch of all"] = decimal(row.median)
             line["min to max"] = report.spread(row.seconds)
-            line["s/epoch per seed"] = decimal(row.median / (count or 1))
-            trained = result.plan.steps_per_epoch * batch_size * (count or 1)
+            line["s/epoch per seed"] = decimal(row.median / count)
+            trained = result.plan.steps_per_epoch * batch_size * count
             line["images/s, all seeds"] = f"{trained / row.median:,.0f}"
         found = ratio(result, count)
         line["time / runs in turn"] = "" if found is None else f"{found:.2f}"
         line["start-up, s"] = report.start_up(row)
-        in_turn = None if one.start_up_s is None else (count or 1) * one.start_up_s
+        in_turn = None if one.start_up_s is None else count * one.start_up_s
         line["runs' start-ups, s"] = "" if in_turn is None else f"{in_turn:.1f}"
         cells[row.name] = line | report.last_cells(row)
     return markdown(cells, "contender")
@@ -179,10 +178,10 @@ def figure(results: Sequence[Result], title: str) -> Figure:
     drawing = report.drawing(title, 0.4 + 2.8 * len(results))
     panels = drawing.subplots(len(results), 2, squeeze=False)
     for (times, memories), result in zip(panels, results, strict=True):
-        rows = {count or 1: row for count, row in result.rows.items() if row.seconds}
+        rows = {count: row for count, row in result.rows.items() if row.seconds}
         times.plot(list(rows), [row.median / count for count, row in rows.items()], "o-", color=COLOURS[0])
         memories.plot(list(rows), [row.memory_mib for row in rows.values()], "o-", color=COLOURS[0])
-        one = result.rows[None]
+        one = result.rows[1]
         if one.seconds:
             times.axhline(one.median, linestyle="--", color=COLOURS[1])
             memories.axhline(one.memory_mib or 0, linestyle="--", color=COLOURS[1])

@@ -29,10 +29,11 @@ from aejax.training.config import RunConfig, at_least
 from aejax.training.records import read_run
 from aejax.training.report import markdown
 from aejax.training.runs import write_json
+from experiments.benchmark.harness import report
 
 _FIGURES = {
     "vae": ["--nll-samples", "0", "--no-judge-samples"],
-    "aae": ["--parzen-samples", "0"],
+    "aae": ["--parzen-samples", "0", "--no-judge-samples"],
 }  # evaluation that takes long
 _LAST_STEP = re.compile(r"(\d+)/\d+ \[")  # of the progress bar
 _RESUMED = re.compile(r"(?:resuming|complete), at step (\d+) of")
@@ -70,15 +71,14 @@ class Kill(NamedTuple):
 
 
 def main(config: Config) -> None:
-    if config.distributed:
-        raise UserError("--distributed belongs to the experiments themselves: leave it out")
     folder = config.runs.expanduser() / "soak" / (config.name or f"{Path(config.dataset).name}-{config.experiment}")
+    in_peace = command(config, folder / "in_peace")
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): choose another folder with --runs") from None
-    live(command(config, folder / "in_peace"), None)
+    live(in_peace, None)
     root = rng.root_key(config.seed)
     kills: list[Kill] = []
     with tqdm(total=config.kills, unit="kill") as bar:
@@ -116,13 +116,8 @@ def main(config: Config) -> None:
 
 def command(config: Config, runs: Path) -> list[str]:
     """The experiment's own command line."""
-    options = {"dataset": config.dataset, "epochs": config.epochs, "seed": config.seed, "devices": config.devices}
     words = [sys.executable, "-m", f"experiments.{config.experiment}", *_FIGURES.get(config.experiment, [])]
-    for name, value in options.items():
-        words += [f"--{name}", str(value)]
-    for name in ("image_size", "data_dir", "raw_dir", "clip_norm"):
-        if (value := getattr(config, name)) is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--epochs", str(config.epochs), *report.options_of_runs(config)]
     return [*words, "--runs", str(runs), "--name", "run"]
 
 

@@ -42,7 +42,7 @@ _COLOURS = {"cold": COLOURS[1], "warm": COLOURS[0]}
 class Config(RunConfig):
     """Time the start of experiments; a table, results.json and a picture go to <runs>/benchmark_start/<name>/."""
 
-    experiments: tuple[Literal["autoencoder", "denoise", "super_resolution", "vae", "conv_vae", "aae"], ...] = (
+    experiments: tuple[Literal["autoencoder", "denoise", "super_resolution", "vae", "aae"], ...] = (
         "autoencoder",
         "vae",
         "aae",
@@ -83,6 +83,7 @@ class Result(NamedTuple):
 def main(config: Config) -> None:
     if not config.experiments:
         raise UserError("--experiments is empty: name at least one")
+    command(config, config.experiments[0], config.runs)  # a mistake in the options is found before data are fetched
     where = report.environment()
     for split in ("train", "test"):  # a dataset is fetched and decoded once, which no start is to pay for
         load(config.dataset, split, config.data_dir, config.raw_dir, config.image_size)
@@ -114,12 +115,7 @@ def measure(config: Config, experiment: str, bar: tqdm) -> Result:
 
 def command(config: Config, experiment: str, runs: Path) -> list[str]:
     """The experiment's own command line."""
-    words = [sys.executable, "-m", f"experiments.{experiment}", "--runs", str(runs)]
-    options = ("dataset", "image_size", "seed", "clip_norm", "on_nonfinite", "devices", "feed", "workers")
-    for name in (*options, "data_dir", "raw_dir"):
-        if (value := getattr(config, name)) is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    return words
+    return [sys.executable, "-m", f"experiments.{experiment}", "--runs", str(runs), *report.options_of_runs(config)]
 
 
 def first_step(words: Sequence[str], cache: Path, longest: float) -> Start:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from aejax import rng
-from aejax.data.feeds import DeviceFeed, as_float
+from aejax.batching import as_float
+from aejax.data.feeds import DeviceFeed
 from experiments.benchmark.contenders import jax_systems, torch_epochs
 
 TOLERANCE = 1e-4

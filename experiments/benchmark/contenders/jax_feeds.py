@@ -2,24 +2,23 @@
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aejax.data import load
-from aejax.data.feeds import Feed
+from aejax.data.feeds import Feed, device_feed
+from aejax.data.streaming import streaming_feed
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, initial_progress
+from aejax.training.steps import compile_steps, initial_progress
 from aejax.training.seeds import roots
-from aejax.training.splits import open_feed
 from experiments.benchmark.contenders.jax_systems import SYSTEMS, device_of
 from experiments.benchmark.harness.worker import Contender
 
-# resident: all images on the devices; streaming: decoded from the disk in worker processes; memory: moved from the
-# host's memory, where nothing is to decode.
+# resident: all images on the devices; streaming: read from a file while training; memory: moved from the host's memory.
 FeedName = Literal["resident", "streaming", "memory"]
 
 _LAST = 2**31 - 1
@@ -27,37 +26,25 @@ _BLOCKS_AHEAD = 3  # the most that the streaming feed prefetches
 
 
 def spec_of(
-    config: RunConfig,
-    batch_size: int,
-    *,
-    system: str,
-    feed: FeedName,
-    split: str,
-    image_size: int | None,
-    seeds: int | None,
+    config: RunConfig, batch_size: int, images: Path, *, system: str, feed: FeedName, seeds: int
 ) -> dict[str, Any]:
-    """The `spec` of `build`, as JSON values: the arguments, and what the configuration says of data and devices."""
+    """The `spec` of `build`, as JSON values: the arguments, and what the configuration says of devices and seeds."""
     return {
         "side": "jax_feeds",
         "system": system,
         "feed": feed,
-        "dataset": config.dataset,
-        "split": split,
-        "image_size": image_size,
-        "data_dir": None if config.data_dir is None else str(config.data_dir),
-        "raw_dir": None if config.raw_dir is None else str(config.raw_dir),
+        "images": str(images),
         "batch_size": batch_size,
         "devices": config.devices,
-        "workers": config.workers,
         "seed": config.seed,
         "seeds": seeds,
     }
 
 
 def build(spec: Mapping[str, Any]) -> Contender:
-    """The contender of spec["system"], with spec["seeds"] seeds at once, None for one without the axis.
+    """The contender of spec["system"], with spec["seeds"] seeds at once.
 
-    It trains on spec["split"] of spec["dataset"], loaded as an experiment would, by spec["feed"], a FeedName.
+    It trains on spec["images"], an .npy file, by spec["feed"], a FeedName.
 
     A measurement goes on where the last one ended, and pays for the shuffling of each epoch that it begins. With a
     streaming feed, each measurement starts with an empty prefetch queue and covers whole blocks. Otherwise images that
@@ -66,10 +53,10 @@ def build(spec: Mapping[str, Any]) -> Contender:
     system, seeds = SYSTEMS[spec["system"]], spec["seeds"]
     feed = _feed(spec, make_mesh(spec["devices"], spec["batch_size"], dense=system.dense))
     method = system.method(feed.image_shape)
-    root = roots(spec["seed"], seeds or 1)
+    root = roots(spec["seed"], seeds)
     begin = functools.partial(initial_progress, method, feed)
     progress = jax.jit(begin, out_shardings=NamedSharding(feed.mesh, PartitionSpec()))(root)
-    steps = compile_steps(method, feed, seeds or 1)
+    steps = compile_steps(method, feed, seeds)
     blocks = feed.blocks(root, 0, _LAST)
     current, step = next(blocks), 0
     unit = current.stop if spec["feed"] != "resident" else 1
@@ -99,7 +86,6 @@ def build(spec: Mapping[str, Any]) -> Contender:
 
 
 def _feed(spec: Mapping[str, Any], mesh: Mesh) -> Feed:
-    config = RunConfig(feed="resident" if spec["feed"] == "resident" else "streaming", workers=spec["workers"])
-    where = (spec["data_dir"], spec["raw_dir"], spec["image_size"])
-    most_bytes = 0 if spec["feed"] == "streaming" else None
-    return open_feed(config, load(spec["dataset"], spec["split"], *where, most_bytes).images, spec["batch_size"], mesh)
+    images = np.load(spec["images"], mmap_mode="r" if spec["feed"] == "streaming" else None)
+    open_feed = device_feed if spec["feed"] == "resident" else streaming_feed
+    return open_feed(images, spec["batch_size"], mesh)

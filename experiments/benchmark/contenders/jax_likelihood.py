@@ -1,6 +1,5 @@
 """The importance-sampled likelihood in JAX: this project's, and one image after another, as people write it."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -8,23 +7,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from aejax.nn.dense import MLP, DenseDecoder, GaussianEncoder
-from aejax.pixels import BERNOULLI, SQUARED_ERROR_OF_SIGMOID, Pixels
-from aejax.training.batches import over_images
 from flax import traverse_util
 from jax import Array
+from jax.sharding import Mesh
 
-from aejax import rng
-from aejax.data.feeds import as_float, device_feed
-from aejax.evaluation.likelihood import importance_sampled_nll
-from aejax.methods.method import TrainState
-from aejax.methods.variational import Model, sample_terms, vae
+from aejax import batching, rng
+from aejax.data.feeds import device_feed
+from aejax.methods.variational import vae
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.likelihoods import Bernoulli, Likelihood, SquaredErrorOfSigmoid
+from aejax.models.posteriors import GaussianPosterior
+from aejax.models.priors import StandardNormal
+from aejax.models.trained import Trained
+from aejax.nn import build as networks
+from aejax.nn.heads import GaussianEncoder
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, start
+from aejax.training.loop import train
 from experiments.benchmark.contenders.jax_systems import device_of
 from experiments.benchmark.harness.worker import Contender
 
-BATCH = 20  # images at once, as in the experiments' own evaluation
+BATCH = 20  # images at once in `Trained.log_likelihood`
 _TRAINED_ON = 100  # images per step
 
 
@@ -33,17 +35,19 @@ class Size(NamedTuple):
 
     hidden: int
     latents: int
-    pixels: Pixels
+    likelihood: Likelihood
 
 
-SIZES = {"tutorial": Size(512, 2, SQUARED_ERROR_OF_SIGMOID), "flax": Size(500, 20, BERNOULLI)}
+SIZES = {"tutorial": Size(512, 2, SquaredErrorOfSigmoid()), "flax": Size(500, 20, Bernoulli())}
 
 Estimate = Callable[[int], np.ndarray]
 
 
-def model_of(size: str, image_shape: tuple[int, ...]) -> Model:
-    hidden, latents, pixels = SIZES[size]
-    return Model(GaussianEncoder(MLP((hidden,)), latents), DenseDecoder((hidden,), image_shape), pixels)
+def model_of(size: str, image_shape: tuple[int, ...]) -> LatentVariableModel:
+    hidden, latents, likelihood = SIZES[size]
+    trunk, decoder = networks.trunk_and_decoder("dense", image_shape, latents, hidden=(hidden,))
+    posterior = GaussianPosterior(GaussianEncoder(trunk, latents))
+    return LatentVariableModel(posterior, decoder, StandardNormal(latents=latents), likelihood)
 
 
 def build(spec: Mapping[str, Any]) -> Contender | dict[str, Any]:
@@ -56,15 +60,12 @@ def build(spec: Mapping[str, Any]) -> Contender | dict[str, Any]:
     model = model_of(spec["size"], images.shape[1:])
     mesh = make_mesh(spec["devices"], BATCH, dense=True)
     if spec["form"] == "params":
-        feed = device_feed(images, min(_TRAINED_ON, len(images)), make_mesh(1, _TRAINED_ON, dense=True))
-        method, root = vae(model, optax.adam(1e-3)), rng.root_key(spec["seed"])
-        progress, train = start(method, feed, root), compile_steps(method, feed)
-        for epoch in feed.blocks(root, 0, spec["steps"]):
-            first = epoch.stop - feed.steps_per_epoch
-            count = min(epoch.stop, spec["steps"]) - first
-            progress = train(progress, epoch.images, epoch.order, root, np.int32(first), np.int32(count))
-        np.savez(spec["params"], **traverse_util.flatten_dict(progress.state.params, sep="/"))
-        return {"platform": jax.default_backend(), "loss": float(progress.sums["loss"] / count)}
+        one = make_mesh(1, _TRAINED_ON, dense=True)
+        feed, method = device_feed(images, min(_TRAINED_ON, len(images)), one), vae(model, optax.adam(1e-3))
+        state = train(method, feed, rng.root_key(spec["seed"]), spec["steps"])
+        np.savez(spec["params"], **traverse_util.flatten_dict(state.params, sep="/"))
+        losses = batching.over_images(method.evaluate, one)(state, images)["loss"]
+        return {"platform": jax.default_backend(), "loss": float(losses.mean())}
 
     with np.load(spec["params"]) as saved:
         params = jax.device_put(traverse_util.unflatten_dict(dict(saved), sep="/"))
@@ -79,25 +80,31 @@ def build(spec: Mapping[str, Any]) -> Contender | dict[str, Any]:
     return Contender(block, *device_of(mesh))
 
 
-def _batches(model: Model, params: Any, images: np.ndarray, spec: Mapping[str, Any], mesh: Any) -> Estimate:
-    apply = over_images(importance_sampled_nll(model, spec["samples"]), mesh, BATCH)
-    state = TrainState(params, (), jnp.int32(0))
-    return lambda count: apply(state, images[:count])
+def _batches(
+    model: LatentVariableModel, params: Any, images: np.ndarray, spec: Mapping[str, Any], mesh: Mesh
+) -> Estimate:
+    trained = Trained(model, params, images.shape[1:], mesh=mesh)
+    return lambda count: -trained.log_likelihood(images[:count], spec["samples"])
 
 
-def _nll_of_one(model: Model, params: Any, image: Array, key: Array, samples: int) -> Array:
-    log_weights = sample_terms(model, params, image[None], key, samples).log_weights()
-    return math.log(samples) - jax.nn.logsumexp(log_weights)
+def _nll_of_one(model: LatentVariableModel, params: Any, image: Array, key: Array, samples: int) -> Array:
+    log_weights = model.terms(params, image[None], key, samples).log_weights()
+    return jnp.log(samples) - jax.nn.logsumexp(log_weights)
 
 
 def _loop(
-    model: Model, params: Any, images: np.ndarray, spec: Mapping[str, Any], mesh: Any, nll: Any = _nll_of_one
+    model: LatentVariableModel,
+    params: Any,
+    images: np.ndarray,
+    spec: Mapping[str, Any],
+    mesh: Mesh,
+    nll: Any = _nll_of_one,
 ) -> Estimate:
     root = rng.root_key(spec["seed"])
 
     def estimate(count: int) -> np.ndarray:
         values = []
-        for i, image in enumerate(as_float(images[:count])):
+        for i, image in enumerate(batching.as_float(images[:count])):
             key = rng.stream(root, "image", i)
             values.append(float(nll(model, params, jnp.asarray(image), key, spec["samples"])))
         return np.array(values)
@@ -105,5 +112,7 @@ def _loop(
     return estimate
 
 
-def _compiled_loop(model: Model, params: Any, images: np.ndarray, spec: Mapping[str, Any], mesh: Any) -> Estimate:
+def _compiled_loop(
+    model: LatentVariableModel, params: Any, images: np.ndarray, spec: Mapping[str, Any], mesh: Mesh
+) -> Estimate:
     return _loop(model, params, images, spec, mesh, jax.jit(_nll_of_one, static_argnums=(0, 4)))

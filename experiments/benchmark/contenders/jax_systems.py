@@ -1,34 +1,42 @@
-"""This project's side of the benchmark: a system is a network and a method, trained exactly as `fit` trains it."""
+"""This project's side of the benchmark: a system is a model and a method, trained exactly as `fit` trains it.
+
+The systems are the tutorial's networks and optimisers, whatever the defaults of the experiments are.
+"""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
 import optax
-from aejax.pixels import SQUARED_ERROR_OF_SIGMOID
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aejax import corruptions, priors, rng
+from aejax import corruptions, rng
 from aejax.corruptions import Corruption
 from aejax.data.feeds import DeviceFeed, device_feed
 from aejax.errors import UserError
-from aejax.methods import adversarial, reconstruction, variational
+from aejax.methods import adversarial, gan_losses, reconstruction, variational
+from aejax.methods.adversarial import Adversary, Optimizers
 from aejax.methods.method import Method
-from aejax.methods.variational import Model
+from aejax.models.image_to_image import ImageToImage
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.likelihoods import Bernoulli, Likelihood, SquaredErrorOfSigmoid
+from aejax.models.posteriors import DeterministicPosterior, GaussianPosterior
+from aejax.models.priors import StandardNormal
+from aejax.nn import build as networks
+from aejax.nn.build import Network
 from aejax.nn.convolutional import ConvAutoencoder, check_image_size
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import GaussianEncoder, LatentEncoder
 from aejax.nn.layers import Lowering
-from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.training.devices import make_mesh
-from aejax.training.seeds import roots
 from aejax.training.steps import compile_steps, initial_progress
-from experiments import aae, conv_vae, vae
+from aejax.training.seeds import roots
 from experiments.benchmark.harness.worker import Contender
+
+_HIDDEN, _DISCRIMINATOR, _CODES = (1000, 1000, 1000), (500, 500, 500, 500), 150  # of the adversarial autoencoder
 
 
 class System(NamedTuple):
@@ -49,74 +57,88 @@ class System(NamedTuple):
 
 
 def _reconstruction(
-    encoder_widths: tuple[int, ...], corrupt: Corruption | None, inputs: Callable[[Array], Array], **noise: Any
+    encoder_widths: tuple[int, ...], corruption: Corruption | None, inputs: Callable[[Array], Array], **noise: Any
 ) -> System:
     """Trains the tutorial's network on corrupted images; `inputs` is the corruption without its noise."""
 
-    def network(image_shape: tuple[int, ...], lowering: Lowering = "auto") -> nn.Module:
+    def model(image_shape: tuple[int, ...], lowering: Lowering = "auto") -> ImageToImage:
         height, width, channels = image_shape
         check_image_size(height, width)
-        return ConvAutoencoder(channels, encoder_widths, lowering=lowering)
+        network = ConvAutoencoder(channels, encoder_widths, lowering=lowering)
+        return ImageToImage(network, Bernoulli(), corruption)
 
     def logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
-        apply: Callable[..., Any] = network(image_shape).apply
+        apply: Callable[..., Any] = model(image_shape).network.apply
         return lambda params, images: apply(params, inputs(images))
 
     def method(*arguments: Any) -> Method:
-        return reconstruction.autoencoder(network(*arguments), optax.adam(1e-3), corrupt)
+        return reconstruction.autoencoder(model(*arguments), optax.adam(1e-3))
 
     return System(method, logits, **noise)
 
 
 def _variational(
-    build: Callable[..., Model], optimizer: Callable[[], optax.GradientTransformation], **more: Any
+    network: Network, likelihood: Likelihood, optimizer: optax.GradientTransformation, dense: bool = False
 ) -> System:
-    def logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
-        model = build(image_shape)
-        return lambda params, images: model.decode(params, model.posterior(params, images)[0])
+    """Trains a VAE with two latents; the dense network has 512 hidden units on each side."""
+
+    def model(image_shape: tuple[int, ...], lowering: Lowering = "auto") -> LatentVariableModel:
+        trunk, decoder = networks.trunk_and_decoder(network, image_shape, 2, hidden=(512,), lowering=lowering)
+        posterior = GaussianPosterior(GaussianEncoder(trunk, 2))
+        return LatentVariableModel(posterior, decoder, StandardNormal(latents=2), likelihood)
 
     def noise(key: Array, images: Array) -> tuple[Array, ...]:
         return (jax.random.normal(key, (len(images), 1, 2))[:, 0],)
 
-    return System(lambda *arguments: variational.vae(build(*arguments), optimizer()), logits, noise, **more)
+    return System(lambda *arguments: variational.vae(model(*arguments), optimizer), _logits_of(model), noise, dense)
 
 
-def _dense_vae(image_shape: tuple[int, ...]) -> Model:
-    encoder, decoder = GaussianEncoder(MLP((512,)), 2), DenseDecoder((512,), image_shape)
-    return Model(encoder, decoder, SQUARED_ERROR_OF_SIGMOID)
+def _adversarial() -> System:
+    def model(image_shape: tuple[int, ...]) -> LatentVariableModel:
+        trunk, decoder = networks.trunk_and_decoder("dense", image_shape, _CODES, hidden=_HIDDEN)
+        posterior = DeterministicPosterior(LatentEncoder(trunk, _CODES))
+        return LatentVariableModel(posterior, decoder, StandardNormal(latents=_CODES), Bernoulli())
+
+    def adversary(image_shape: tuple[int, ...]) -> Adversary:
+        return Adversary(model(image_shape), Discriminator(_DISCRIMINATOR))
+
+    def method(image_shape: tuple[int, ...]) -> Method:
+        optimizers = Optimizers(optax.adam(1e-4), optax.adam(5e-5), optax.adam(5e-5))
+        return adversarial.aae(adversary(image_shape), optimizers, gan_losses.gan())
+
+    def noise(key: Array, images: Array) -> tuple[Array, ...]:
+        own = rng.stream(rng.stream(key, "adversarial"), "prior")
+        return (adversary(images.shape[1:]).sample_prior({}, own, len(images), None),)
+
+    return System(method, _logits_of(model), noise, dense=True)
 
 
-def _adversarial(image_shape: tuple[int, ...]) -> tuple[adversarial.Model, adversarial.Optimizers]:
-    encoder, decoder = LatentEncoder(MLP(aae.HIDDEN), 150), DenseDecoder(aae.HIDDEN, image_shape)
-    discriminator = Discriminator(aae.DISCRIMINATOR)
-    model = adversarial.Model(encoder, decoder, discriminator, priors.standard_normal(150))
-    return model, adversarial.Optimizers(optax.adam(1e-4), optax.adam(5e-5), optax.adam(5e-5))
+def _logits_of(
+    model: Callable[[tuple[int, ...]], LatentVariableModel],
+) -> Callable[[tuple[int, ...]], Callable[[Any, Array], Array]]:
+    def logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
+        built = model(image_shape)
+        return lambda params, images: built.decode(params, built.encode(params, images))
+
+    return logits
 
 
-def _adversarial_logits(image_shape: tuple[int, ...]) -> Callable[[Any, Array], Array]:
-    model, _ = _adversarial(image_shape)
-    return lambda params, images: model.decode(params, model.encode(params, images, rng.root_key(0)))
-
-
-def _prior_samples(key: Array, images: Array) -> tuple[Array, ...]:
-    model, _ = _adversarial(images.shape[1:])
-    return (model.sample_prior(rng.stream(rng.stream(key, "adversarial"), "prior"), len(images)),)
-
-
-_half = corruptions.downscale(2)
+# With PyTorch's settings.
+_rmsprop = optax.rmsprop(1e-3, decay=0.99, eps=1e-8, eps_in_sqrt=False)
+_half = corruptions.Downscale(2)
 
 SYSTEMS = {
     "autoencoder": _reconstruction((16, 8, 8), None, lambda images: images),
     "denoiser": _reconstruction(
         (16, 8, 8),
-        corruptions.gaussian(0.5, 0.3),
+        corruptions.Gaussian(0.5, 0.3),
         lambda images: images,
         noise=lambda key, images: (jax.random.normal(key, images.shape),),
     ),
     "super_resolver": _reconstruction((16, 8), _half, lambda images: _half(rng.root_key(0), images)),
-    "vae": _variational(_dense_vae, lambda: vae.torch_rmsprop(1e-3), dense=True),
-    "conv_vae": _variational(lambda shape, *lowering: conv_vae.build(shape, 2, *lowering), lambda: optax.adam(1e-3)),
-    "aae": System(lambda shape: adversarial.aae(*_adversarial(shape)), _adversarial_logits, _prior_samples, dense=True),
+    "vae": _variational("dense", SquaredErrorOfSigmoid(), _rmsprop, dense=True),
+    "conv_vae": _variational("tutorial", Bernoulli(), optax.adam(1e-3)),
+    "aae": _adversarial(),
 }
 
 

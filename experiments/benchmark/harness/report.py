@@ -1,5 +1,6 @@
 """What all benchmarks share: the machine, the first lines of a page, cells, bars, and the folder of the results."""
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -18,21 +19,40 @@ from matplotlib.figure import Figure
 from aejax import plots
 from aejax.errors import UserError
 from aejax.plots.style import INK
-from aejax.training.config import RunConfig, identity, plain_name
+from aejax.training.config import RunConfig, options_as_json, plain_name
 from aejax.training.devices import cores
 from aejax.training.report import decimal
 from aejax.training.runs import write_json, write_text
 from experiments.benchmark.harness.rounds import STOPPED, Row
 
+# The options of every run that a benchmark takes.
+_OPTIONS = frozenset({"dataset", "image_size", "seed", "devices", "data_dir", "raw_dir", "runs", "name"})
 _ROOT = Path(__file__).parents[3]
 
 
 def refuse_other_recipes(config: RunConfig) -> None:
-    """UserError for an option that would change what is trained, or where."""
-    if config.clip_norm is not None:
-        raise UserError("--clip-norm has no meaning here, where recipes are timed as they are: leave it out")
+    """UserError for an option of every run that would change what is trained, on what, or where."""
+    for field in dataclasses.fields(RunConfig):
+        if field.name not in _OPTIONS and getattr(config, field.name) != field.default:
+            option = f"--{field.name.replace('_', '-')}"
+            raise UserError(f"{option} has no meaning here, where recipes are timed as they are: leave it out")
+
+
+def options_of_runs(config: RunConfig) -> list[str]:
+    """The options of every run that differ from their defaults, but for the folder, as words for an experiment.
+
+    Raises:
+      UserError: for --distributed, as the processes that this one starts are one each.
+    """
     if config.distributed:
         raise UserError("--distributed belongs to the experiments themselves: leave it out")
+    words = []
+    for field in dataclasses.fields(RunConfig):
+        value = getattr(config, field.name)
+        if field.name not in ("runs", "name") and value != field.default:
+            option = f"--{field.name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
+    return words
 
 
 def require_pytorch() -> None:
@@ -60,7 +80,7 @@ def write(folder: Path, config: RunConfig, page: str, values: Mapping[str, Any],
     """Leaves table.md, results.json and benchmark.png in the folder, each whole or not at all."""
     write_text(folder / "table.md", page + "\n")
     plots.save(drawing, folder / "benchmark.png")
-    write_json(folder / "results.json", {"config": identity(config), **values})
+    write_json(folder / "results.json", {"config": options_as_json(config), **values})
 
 
 def show_and_write(

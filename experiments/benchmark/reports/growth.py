@@ -12,8 +12,8 @@ from aejax.training.report import decimal, markdown
 from experiments.benchmark.contenders.jax_feeds import FeedName
 from experiments.benchmark.harness import report
 
-# Memory is called flat if it grows by less than this share of the size of the added images. Each process that decodes
-# holds the epoch's order, 4 bytes per image, while it draws it.
+# Memory is called flat if it grows by less than this share of the size of the added images. The
+# epoch's order takes 4 bytes per image.
 _FLAT = 0.1
 _COLOURS = dict(zip(("resident", "streaming", "memory"), COLOURS, strict=False))
 
@@ -38,8 +38,8 @@ class Measured:
       case: the case.
       images: their number in an epoch.
       seconds: per epoch, one value per round.
-      memory_mib: the largest peak of the accelerator's memory, or on a CPU of the processes'.
-      host_mib: the largest peak of the processes' memory, decoding ones included.
+      memory_mib: the largest peak of the accelerator's memory, or on a CPU of the process.
+      host_mib: the largest peak of the process's own memory, without files that are mapped into it.
       device: what it computed on.
       note: why there are no figures.
     """
@@ -88,7 +88,7 @@ def table(rows: Sequence[Measured]) -> str:
         share = busy(row, rows)
         line["device busy"] = "" if share is None else f"{share:.0%}"
         line["host's peak, MiB"] = f"{row.host_mib:,}" if row.seconds else ""
-        line["device's peak, MiB"] = f"{row.memory_mib:,}" if row.seconds and row.memory_mib != row.host_mib else ""
+        line["device's peak, MiB"] = f"{row.memory_mib:,}" if row.seconds and "cpu" not in row.device else ""
         line["device"], line["note"] = row.device, row.note
         cells[f"{row.images:,} of {row.case.size} px, {row.case.feed}"] = line
     return markdown(cells, "images")
@@ -117,22 +117,18 @@ def page(
     where: Mapping[str, Any],
     title: str,
     steps: int | None,
-    workers: int | None,
     channels: int,
 ) -> str:
-    """All of it as Markdown; `where` is the `environment`, `workers` None where nothing is to decode."""
+    """All of it as Markdown; `where` is the `environment`."""
     length = "whole epochs" if steps is None else f"{steps} steps, scaled to epochs"
     parts = [
         *report.heading(where, title),
         f"Timed: {length}, shuffled and gathered anew, without compilation, evaluation and checkpoints; each case "
         "alone in a process of its own. Pixels and time are against the same feed's first row; time / pixels is 1 "
-        "where time is linear. Device busy: the resident feed's time over this one's. The host's peak adds up the "
-        "peaks of all processes, those that decode included, and counts in each what they share.",
+        "where time is linear. Device busy: the resident feed's time over this one's. The host's peak is that of "
+        "the process without the files that are mapped into it, whose pages the system takes back when it needs them. "
+        "The file that the streaming feed reads has just been written, so the system may hold all of it in memory.",
     ]
-    if workers is None:
-        parts.append("This dataset is in memory: there is nothing to stream from the disk.")
-    else:
-        parts.append(f"Processes that decode for the streaming feed: {workers or 'none, but threads'}.")
     parts += report.open_on_gpu(row.device for row in measured)
     for system, rows in by_system(measured).items():
         parts += [f"## {system}", table(rows), " ".join(memory_lines(rows, channels))]
@@ -169,7 +165,7 @@ def figure(measured: Sequence[Measured], title: str) -> Figure:
                 pixels = [row.pixels / 1e6 for row in part]
                 times.plot(pixels, [r.median for r in part], style, color=_COLOURS[feed], label=label, markersize=4)
                 memories.plot(pixels, [r.host_mib for r in part], style, color=_COLOURS[feed], markersize=4)
-        for axes, what in ((times, "seconds per epoch"), (memories, "peak of all processes, MiB")):
+        for axes, what in ((times, "seconds per epoch"), (memories, "peak of the process, MiB")):
             axes.set_xscale("log")
             axes.set_yscale("log")
             report.label(axes, f"{system}: {what}", "million pixels per epoch")

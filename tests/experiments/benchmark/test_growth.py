@@ -3,17 +3,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aejax.data import load
 from aejax.errors import UserError
 from experiments.benchmark import growth
 from experiments.benchmark.contenders import jax_feeds
+from experiments.benchmark.contenders.jax_feeds import FeedName
 from experiments.benchmark.growth import Config
 from experiments.benchmark.harness.worker import WorkerError
 from experiments.benchmark.reports import growth as growth_report
 from experiments.benchmark.reports.growth import Case, Measured
 
+IMAGES = 1293  # of the digits, in train[:90%]
 ROWS = [
     Measured(Case("vae", 1, 28, "resident"), 1000, [2.0, 4.0, 3.0], 500, 500, "1 x cpu"),
     Measured(Case("vae", 1, 28, "streaming"), 1000, [4.0], 700, 700, "1 x cpu"),
@@ -55,14 +58,17 @@ def test_a_network_that_refuses_a_size_gets_the_next_that_it_takes() -> None:
 class FakeWorker:
     """Takes 10 ms per step; its feeds move 7 steps at once."""
 
-    specs: list[Mapping[str, Any]] = []  # noqa: RUF012
+    shapes: list[tuple[int, ...]] = []  # noqa: RUF012
     steps: list[int] = []  # noqa: RUF012
 
     def __init__(self, spec: Mapping[str, Any], log: object, variables: object) -> None:
-        self.specs.append(spec)
+        images = np.load(spec["images"], mmap_mode="r")
+        self.shapes.append(images.shape)
+        self.multiple = len(images) // IMAGES
+        np.testing.assert_array_equal(images[-IMAGES:], images[:IMAGES])
 
     def setup(self) -> dict[str, Any]:
-        if self.specs[-1]["split"].count("+") == 1:
+        if self.multiple == 2:
             raise WorkerError("out of memory")
         return {"device": "fake", "unit": 7}
 
@@ -84,15 +90,15 @@ def test_main_leaves_a_table_a_record_and_a_picture(
     assert {file.name for file in folder.iterdir()} == {"table.md", "results.json", "benchmark.png", "workers.log"}
     table = (folder / "table.md").read_text()
     assert table in capsys.readouterr().out
-    assert "This dataset is in memory" in table
     assert "failed: out of memory" in table
     rows = json.loads((folder / "results.json").read_text())["rows"]
-    images = len(load("digits", "train[:90%]").images)
-    assert [row["images"] for row in rows if row["feed"] == "resident"] == [images, 2 * images, 3 * images, images]
-    assert {row["feed"] for row in rows} == {"resident", "memory"}  # digits are nowhere to be decoded from
-    assert rows[0]["median"] == pytest.approx(0.01 * (images // 256))
+    found = [row["images"] for row in rows if row["feed"] == "resident"]
+    assert found == [IMAGES, 2 * IMAGES, 3 * IMAGES, IMAGES]
+    assert {row["feed"] for row in rows} == {"resident", "streaming", "memory"}
+    assert rows[0]["median"] == pytest.approx(0.01 * (IMAGES // 256))
     assert all(steps % 7 == 0 for steps in FakeWorker.steps)
-    assert [spec["image_size"] for spec in FakeWorker.specs[5:7]] == [8, 10]
+    assert {shape[1:] for shape in FakeWorker.shapes[:9]} == {(8, 8, 1)}
+    assert {shape[1:] for shape in FakeWorker.shapes[9:12]} == {(10, 10, 1)}
 
 
 def test_a_stopped_benchmark_keeps_the_cases_that_were_measured(
@@ -100,7 +106,7 @@ def test_a_stopped_benchmark_keeps_the_cases_that_were_measured(
 ) -> None:
     class Stopping(FakeWorker):
         def setup(self) -> dict[str, Any]:
-            if self.specs[-1]["split"].count("+") == stop_at[0]:
+            if self.multiple == stop_at[0]:
                 raise KeyboardInterrupt
             return {"device": "fake", "unit": 7}
 
@@ -108,15 +114,15 @@ def test_a_stopped_benchmark_keeps_the_cases_that_were_measured(
     config = Config(dataset="digits", runs=tmp_path, systems=("vae",), multiples=(1, 3), sizes=(8,))
     folder = tmp_path / "benchmark_growth" / "digits"
     stop_at: list[int] = []
-    for plus_signs, written in ((0, False), (2, True)):
-        stop_at[:] = [plus_signs]
+    for multiple, written in ((1, False), (3, True)):
+        stop_at[:] = [multiple]
         with pytest.raises(SystemExit) as stopped:
             growth.main(config)
         assert stopped.value.code == 130
         assert (folder / "results.json").exists() == written
     values = json.loads((folder / "results.json").read_text())
     assert not values["complete"]
-    assert [bool(row["seconds"]) for row in values["rows"]] == [True, True, False, False]
+    assert [bool(row["seconds"]) for row in values["rows"]] == [True] * 3 + [False] * 3
     assert values["rows"][-1]["note"] == "stopped before"
     assert "the table holds what was complete" in capsys.readouterr().err
 
@@ -135,11 +141,12 @@ def test_mistakes_are_one_line(options: dict[str, Any], message: str, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("feed", "seeds"), [("memory", None), ("resident", 2)])
-def test_a_contender_trains_on_each_feed(feed: str, seeds: int | None) -> None:
-    spec = {"system": "vae", "feed": feed, "seeds": seeds, "dataset": "digits", "split": "train[:100]+train[:100]"}
-    spec |= {"image_size": 8, "data_dir": None, "raw_dir": None, "batch_size": 40, "devices": 1, "workers": None}
-    contender = jax_feeds.build({**spec, "seed": 0})
+@pytest.mark.parametrize(("feed", "seeds"), [("streaming", 1), ("memory", 1), ("resident", 2)])
+def test_a_contender_trains_on_each_feed(feed: FeedName, seeds: int, tmp_path: Path) -> None:
+    growth.write_multiple(tmp_path / "images.npy", load("digits", "train[:100]", image_size=8).images, 2)
+    config = Config(devices=1, batch_size=40)
+    spec = jax_feeds.spec_of(config, 40, tmp_path / "images.npy", system="vae", feed=feed, seeds=seeds)
+    contender = jax_feeds.build(spec)
     assert contender.unit == (1 if feed == "resident" else 5)  # an epoch's steps are moved at once
     contender.block(7)  # into the second epoch
     contender.prepare()

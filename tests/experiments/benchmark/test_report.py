@@ -1,7 +1,14 @@
 import json
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from aejax.cli import parse
+from aejax.errors import UserError
+from aejax.training.config import RunConfig
 from experiments.benchmark.contenders.limits import Limits
-from experiments.benchmark.harness.report import open_on_gpu
+from experiments.benchmark.harness.report import open_on_gpu, options_of_runs, refuse_other_recipes
 from experiments.benchmark.harness.rounds import Plan, Row, Spent
 from experiments.benchmark.reports import against_pytorch as report
 from experiments.benchmark.reports.against_pytorch import Result
@@ -99,3 +106,33 @@ def test_figure_shows_what_was_measured() -> None:
     assert texts[2] == "5.000 s, PyTorch's best"
     assert texts[4] == "1.500 s, ratio 0.30, timed once"
     assert not empty.patches
+
+
+OTHER_RECIPES: list[dict[str, Any]] = [
+    {"clip_norm": 1.0},
+    {"weight_decay": 0.1},
+    {"schedule": "cosine"},
+    {"ema_decay": 0.9},
+    {"seeds": 2},
+    {"limit": 100},
+    {"feed": "streaming"},
+    {"distributed": True},
+]
+
+
+@pytest.mark.parametrize("options", OTHER_RECIPES, ids=str)
+def test_options_that_would_time_something_else_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
+    taken = {"dataset": "digits", "image_size": 12, "seed": 3, "devices": 1, "runs": tmp_path, "name": "a"}
+    refuse_other_recipes(RunConfig(**taken))
+    (option,) = options
+    with pytest.raises(UserError, match=f"--{option.replace('_', '-')} has no meaning here"):
+        refuse_other_recipes(RunConfig(**taken, **options))
+
+
+def test_an_experiment_gets_the_options_that_were_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = RunConfig(dataset="digits", clip_norm=0.5, skip_unreadable=True, schedule="cosine", data_dir=tmp_path)
+    monkeypatch.setattr("sys.argv", ["experiment", *options_of_runs(config)])
+    assert parse(RunConfig) == config
+    assert options_of_runs(RunConfig(name="a", runs=tmp_path)) == []
+    with pytest.raises(UserError, match="--distributed belongs to the experiments"):
+        options_of_runs(RunConfig(distributed=True))

@@ -13,13 +13,13 @@ from experiments.benchmark.seeds import Config, Result
 
 def result(**seconds: float) -> Result:
     """Of seconds by the number of seeds: one=2.0, n4=6.0."""
-    rows = {None if name == "one" else int(name[1:]): Row(name, "ours", [s]) for name, s in seconds.items()}
+    rows = {1 if name == "one" else int(name[1:]): Row(name, "ours", [s]) for name, s in seconds.items()}
     return Result("vae", Plan(1, 10, 1, 10), rows)
 
 
 def test_ratios_are_to_as_many_runs_in_turn() -> None:
     found = result(one=2.0, n2=3.0, n4=10.0)
-    assert [seeds.ratio(found, count) for count in (None, 2, 4)] == [1.0, 0.75, 1.25]
+    assert [seeds.ratio(found, count) for count in (1, 2, 4)] == [1.0, 0.75, 1.25]
     found.rows[4].seconds.clear()
     assert seeds.ratio(found, 4) is None
 
@@ -43,7 +43,7 @@ class FakeWorker:
     """Takes 10 ms per step, and 4 more for each further seed."""
 
     def __init__(self, spec: Mapping[str, Any], log: object, variables: object) -> None:
-        self.seeds = spec["seeds"] or 1
+        self.seeds = spec["seeds"]
 
     def setup(self) -> dict[str, Any]:
         return {"build_s": 1.0, "first_step_s": 2.0, "warm_up_s": 0.5, "device": "fake"}
@@ -59,7 +59,7 @@ def test_main_leaves_a_table_a_record_and_a_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(seeds, "Worker", FakeWorker)
-    seeds.main(Config(dataset="digits", image_size=8, systems=("vae",), seeds=(2, 4), runs=tmp_path))
+    seeds.main(Config(dataset="digits", image_size=8, systems=("vae",), counts=(2, 4), runs=tmp_path))
 
     folder = tmp_path / "benchmark_seeds" / "digits"
     assert {file.name for file in folder.iterdir()} == {"table.md", "results.json", "benchmark.png", "workers.log"}
@@ -71,7 +71,7 @@ def test_main_leaves_a_table_a_record_and_a_picture(
     assert "A seed costs least with 4 at once: 0.55 of a run of its own." in table
     assert "GPU: open" not in table  # the device is a fake
     rows = json.loads((folder / "results.json").read_text())["systems"]["vae"]["rows"]
-    assert [row["seeds"] for row in rows] == [None, 2, 4]
+    assert [row["seeds"] for row in rows] == [1, 2, 4]
     assert rows[1]["time_over_runs_in_turn"] == pytest.approx(0.7)
 
 
@@ -79,7 +79,7 @@ def test_main_leaves_a_table_a_record_and_a_picture(
     ("options", "message"),
     [
         ({"systems": ()}, "choose from autoencoder"),
-        ({"seeds": ()}, "--seeds is empty"),
+        ({"counts": ()}, "--counts is empty"),
         ({"batch_size": 5000}, "--batch-size 5000 is more than"),
     ],
 )
