@@ -18,11 +18,12 @@ from aejax import batching
 from aejax.data.feeds import Feed, Tree
 from aejax.errors import UserError
 from aejax.methods.method import Method, State
+from aejax.tables import mean_and_sd
 from aejax.training import contract, distributed, fingerprints, nonfinite
 from aejax.training.config import OnNonFinite
 from aejax.training.interruption import Interrupted, StopRequest
 from aejax.training.runs import Run
-from aejax.training.seeds import mean_and_sd, over_seeds, roots
+from aejax.training.seeds import over_seeds, roots
 from aejax.training.steps import Progress, Steps, initial_progress, initialise, unoptimised
 
 # Python wakes this often, in seconds, to move the bar and to see whether it is asked to stop.

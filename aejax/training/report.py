@@ -15,8 +15,6 @@ from jax.sharding import Mesh
 
 from aejax.training import distributed
 
-Table = Mapping[str, Mapping[str, float]]
-
 
 def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Means of metrics given one value per example."""
@@ -72,34 +70,3 @@ def peak_memory_mib() -> int:
     """The process's largest resident size so far, in MiB."""
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20
-
-
-def markdown(table: Mapping[str, Mapping[str, str]], corner: str = "") -> str:
-    """Rows of named cells as a Markdown table, aligned so that it also reads well on a terminal."""
-    columns = list(dict.fromkeys(name for row in table.values() for name in row))
-    lines = [[corner, *columns], *([name, *(row.get(c, "") for c in columns)] for name, row in table.items())]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in [lines[0], rule, *lines[1:]]
-    )
-
-
-def cells(row: Mapping[str, float]) -> dict[str, str]:
-    """Figures as text; where "name_sd" stands beside "name", the two are one cell "mean ± sd"."""
-    return {
-        name: mean_and_sd(value, row[f"{name}_sd"]) if f"{name}_sd" in row else decimal(value)
-        for name, value in row.items()
-        if not (name.endswith("_sd") and name.removesuffix("_sd") in row)
-    }
-
-
-def mean_and_sd(mean: float, sd: float) -> str:
-    """The mean alone where the sd is no more than rounding."""
-    return decimal(mean) if sd < 1e-9 * abs(mean) else f"{decimal(mean)} ± {sd:.2g}"
-
-
-def decimal(value: float) -> str:
-    """Four significant digits."""
-    return f"{value:#.4g}".rstrip(".")

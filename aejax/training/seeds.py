@@ -1,11 +1,10 @@
 """Seeds as an axis: several runs that differ in their seed alone, computed by one program."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from aejax import rng
@@ -40,14 +39,3 @@ def over_seeds(function: Callable[..., Any], count: int, in_axes: Sequence[int |
 def any_seed(flag: Array, count: int) -> Array:
     """Whether the flag, bool (), is set for any of the `count` seeds."""
     return jax.lax.pmax(flag.astype(jnp.int32), AXIS) > 0 if count > 1 else flag
-
-
-def mean_and_sd(values: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Scalars (), or one per seed (seeds,) -> their mean by name and, of several, the sample sd by name + "_sd"."""
-    result = {}
-    for name, value in values.items():
-        per_seed = np.atleast_1d(np.asarray(value, np.float64))
-        result[name] = float(per_seed.mean())
-        if len(per_seed) > 1:
-            result[f"{name}_sd"] = float(per_seed.std(ddof=1))
-    return result

@@ -22,8 +22,8 @@ from aejax import cli
 from aejax.data import load
 from aejax.errors import UserError
 from aejax.plots.style import COLOURS
+from aejax.tables import decimal, markdown
 from aejax.training.config import RunConfig, at_least
-from aejax.training.report import decimal, markdown
 from experiments.benchmark.harness import report
 from experiments.benchmark.harness.rounds import Entry, Plan, Row, Spent, Timed, measure, until_stopped
 from experiments.benchmark.harness.worker import VARIABLES, Worker

@@ -20,11 +20,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from aejax import cli, rng
 from aejax.data.feeds import DeviceFeed
 from aejax.methods.method import Method
+from aejax.tables import decimal, markdown
 from aejax.training.config import above, at_least, check_bounds
 from aejax.training.devices import make_mesh
-from aejax.training.steps import compile_steps, initial_progress
-from aejax.training.report import decimal, markdown
 from aejax.training.seeds import roots
+from aejax.training.steps import compile_steps, initial_progress
 from experiments.benchmark.contenders.jax_systems import SYSTEMS
 
 IMAGE_SHAPE = (28, 28, 1)

@@ -18,8 +18,8 @@ from aejax import cli
 from aejax.data import load
 from aejax.errors import UserError
 from aejax.plots.style import COLOURS
+from aejax.tables import decimal, markdown
 from aejax.training.config import RunConfig, at_least
-from aejax.training.report import decimal, markdown
 from experiments.benchmark.contenders.jax_feeds import spec_of
 from experiments.benchmark.contenders.jax_systems import check_systems
 from experiments.benchmark.harness import report

@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from aejax import cli, rng
 from aejax.errors import UserError
+from aejax.tables import markdown
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig, at_least
 from aejax.training.records import read_run
-from aejax.training.report import markdown
 from aejax.training.runs import write_json
 from experiments.benchmark.harness import report
 

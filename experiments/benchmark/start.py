@@ -29,8 +29,8 @@ from aejax.data import load
 from aejax.data.cache import directory
 from aejax.errors import UserError
 from aejax.plots.style import COLOURS
+from aejax.tables import decimal, markdown
 from aejax.training.config import RunConfig, at_least
-from aejax.training.report import decimal, markdown
 from experiments.benchmark.harness import report
 from experiments.benchmark.harness.rounds import until_stopped
 

@@ -1,4 +1,4 @@
-"""A run's final figures: means, tables, numbers."""
+"""A run's environment in its summary: devices, versions, memory and commit."""
 
 import json
 import subprocess
@@ -6,39 +6,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import pytest
 from jax.sharding import Mesh
 
-from aejax.training.report import commit, decimal, environment, markdown, mean_of_examples, peak_memory_mib
-
-
-def test_means_are_taken_in_float64() -> None:
-    # 2**24 is where float32 stops counting: in float32, one value each after the first would be lost.
-    values = np.array([2**24, 1, 1, 1], np.float32)
-    means = mean_of_examples({"loss": values, "mse": np.array([1.0, 2.0])})
-    assert means == {"loss": (2**24 + 3) / 4, "mse": 1.5}
-    assert all(type(mean) is float for mean in means.values())
-    assert json.dumps(means)
-
-
-def test_a_table_is_aligned_markdown() -> None:
-    table = {"train": {"loss": "81.50", "bce": "0.1"}, "test": {"loss": "9", "mse (per pixel)": "0.0042"}}
-    assert markdown(table, "split") == "\n".join(
-        [
-            "| split | loss  | bce | mse (per pixel) |",
-            "| ----- | ----- | --- | --------------- |",
-            "| train | 81.50 | 0.1 |                 |",
-            "| test  | 9     |     | 0.0042          |",
-        ]
-    )
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0, "0.000"), (81.4321, "81.43"), (0.104049, "0.1040"), (1.0, "1.000"), (1234.4, "1234"), (-0.5, "-0.5000")],
-)
-def test_numbers_have_four_significant_digits(value: float, text: str) -> None:
-    assert decimal(value) == text
+from aejax.training.report import commit, environment, peak_memory_mib
 
 
 def test_the_environment_names_devices_and_versions() -> None:

@@ -12,13 +12,14 @@ import pytest
 
 from aejax.data.feeds import device_feed
 from aejax.methods.method import Method, one_optimizer
+from aejax.tables import mean_and_sd
 from aejax.training import steps
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.nonfinite import NonFiniteError
 from aejax.training.runs import open_run
-from aejax.training.seeds import mean_and_sd, over_seeds, roots
+from aejax.training.seeds import over_seeds, roots
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (22, 4, 4, 1), dtype=np.uint8)
 

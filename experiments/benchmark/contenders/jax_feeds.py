@@ -13,8 +13,8 @@ from aejax.data.feeds import Feed, device_feed
 from aejax.data.streaming import streaming_feed
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
-from aejax.training.steps import compile_steps, initial_progress
 from aejax.training.seeds import roots
+from aejax.training.steps import compile_steps, initial_progress
 from experiments.benchmark.contenders.jax_systems import SYSTEMS, device_of
 from experiments.benchmark.harness.worker import Contender
 

@@ -32,8 +32,8 @@ from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import GaussianEncoder, LatentEncoder
 from aejax.nn.layers import Lowering
 from aejax.training.devices import make_mesh
-from aejax.training.steps import compile_steps, initial_progress
 from aejax.training.seeds import roots
+from aejax.training.steps import compile_steps, initial_progress
 from experiments.benchmark.harness.worker import Contender
 
 _HIDDEN, _DISCRIMINATOR, _CODES = (1000, 1000, 1000), (500, 500, 500, 500), 150  # of the adversarial autoencoder
@@ -88,7 +88,7 @@ def _variational(
         return LatentVariableModel(posterior, decoder, StandardNormal(latents=2), likelihood)
 
     def noise(key: Array, images: Array) -> tuple[Array, ...]:
-        return (jax.random.normal(key, (len(images), 1, 2))[:, 0],)
+        return (jax.random.normal(rng.stream(key, "posterior"), (len(images), 1, 2))[:, 0],)
 
     return System(lambda *arguments: variational.vae(model(*arguments), optimizer), _logits_of(model), noise, dense)
 

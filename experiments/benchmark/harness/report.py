@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from aejax import plots
 from aejax.errors import UserError
 from aejax.plots.style import INK
+from aejax.tables import decimal
 from aejax.training.config import RunConfig, options_as_json, plain_name
 from aejax.training.devices import cores
-from aejax.training.report import decimal
 from aejax.training.runs import write_json, write_text
 from experiments.benchmark.harness.rounds import STOPPED, Row
 

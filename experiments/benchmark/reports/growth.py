@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from aejax.plots.style import COLOURS
-from aejax.training.report import decimal, markdown
+from aejax.tables import decimal, markdown
 from experiments.benchmark.contenders.jax_feeds import FeedName
 from experiments.benchmark.harness import report
 
