@@ -14,7 +14,10 @@ from aejax.batching import as_float
 from aejax.data.feeds import DeviceFeed
 from experiments.benchmark.contenders import jax_systems, torch_epochs
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # of logits before a step
+# Of those after it, as a share of the change that the step makes. An optimiser's first step follows the gradient's sign,
+# which rounding decides where the gradient vanishes.
+STEP_TOLERANCE = 0.01
 
 
 def build(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def build(spec: Mapping[str, Any]) -> dict[str, Any]:
       differences of logits, as a share of the largest logit or of 1, before and after one step.
 
     Raises:
-      RuntimeError: if the two sides differ by more than TOLERANCE.
+      RuntimeError: if the two sides differ by more than TOLERANCE before the step, or STEP_TOLERANCE after it.
     """
     feed = jax_systems.load_feed(spec)
     params, noise, *logits = ours(spec, feed)
@@ -46,8 +49,10 @@ def build(spec: Mapping[str, Any]) -> dict[str, Any]:
         float(np.abs(a - b.detach().permute(0, 2, 3, 1).numpy()).max() / max(1, np.abs(a).max()))
         for a, b in zip(logits, their_logits, strict=True)
     )
-    for when, difference in {"logits": before, "logits after a step": after}.items():
-        if not difference <= TOLERANCE:
+    moved = float(np.abs(logits[1] - logits[0]).max() / max(1, np.abs(logits[1]).max()))
+    checks = (("logits", before, TOLERANCE), ("logits after a step", after, STEP_TOLERANCE * moved))
+    for when, difference, tolerance in checks:
+        if not difference <= tolerance:
             raise RuntimeError(f"{when} here and in PyTorch differ by {difference:.2g}")
     return {
         "platform": jax.default_backend(),
