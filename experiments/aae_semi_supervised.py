@@ -136,13 +136,13 @@ def build_method(config: Config, model: LatentVariableModel, steps: int) -> Meth
         generator=adam(config.generator_rate, config.adversarial_b1),
         classification=adam(config.classification_rate),
     )
-    adversaries = Adversaries(model, Discriminator(config.hidden), Discriminator(config.hidden))
+    noise = corruptions.Gaussian(0.0, config.noise_std) if config.noise_std else None
+    adversaries = Adversaries(model, Discriminator(config.hidden), Discriminator(config.hidden), noise)
     method = semi_supervised_aae.aae(
         adversaries,
         four,
         gan_losses.by_name(config.class_gan_loss),
         gan_losses.by_name(config.style_gan_loss),
-        corruption=corruptions.Gaussian(0.0, config.noise_std) if config.noise_std else None,
     )
     return with_ema(method, config.ema_decay)
 

@@ -62,8 +62,7 @@ def fit(
       The state after the last epoch of each seed.
 
     Raises:
-      NonFiniteError: at the first step with a NaN or infinite metric, or where the run skips them at the tenth in a
-        row; the checkpoints stay as they are.
+      NonFiniteError: at the first step with a NaN or infinite metric, or at the tenth in a row of a run that skips.
       Interrupted: after Ctrl-C or SIGTERM, with everything saved.
       UserError: if the run was begun with another method or has been trained for more epochs.
     """

@@ -1,5 +1,6 @@
 """The semi-supervised adversarial autoencoder: who may move what, and that labels teach it classes."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -104,7 +105,8 @@ def test_prior_samples_are_uniform_one_hot_vectors_and_standard_normal_styles() 
 def test_the_encoder_sees_corrupted_images_and_the_target_is_clean(examples: Examples) -> None:
     adversaries = small_adversaries()
     model, posterior = adversaries.model, adversaries.posterior
-    method = aae(adversaries, optimizers(), corruption=lambda key, images: jnp.zeros_like(images))
+    corrupted = dataclasses.replace(adversaries, corruption=lambda key, images: jnp.zeros_like(images))
+    method = aae(corrupted, optimizers())
     state = method.init(KEY, examples)
     _, metrics = method.step(state, examples, KEY)
     logits, style = posterior.logits_and_style(state.params, jnp.zeros_like(examples.images))
