@@ -15,8 +15,8 @@ from aejax.data.feeds import DeviceFeed
 from experiments.benchmark.contenders import jax_systems, torch_epochs
 
 TOLERANCE = 1e-4  # of logits before a step
-# Of those after it, as a share of the change that the step makes. An optimiser's first step follows the gradient's sign,
-# which rounding decides where the gradient vanishes.
+# Of those after it, as a share of the change that the step makes. An optimiser's first step follows the sign of the
+# gradient, which rounding decides where it vanishes.
 STEP_TOLERANCE = 0.01
 
 
