@@ -46,17 +46,17 @@ def joined(*tables: Table) -> Table:
     return result
 
 
-def markdown(table: Mapping[str, Mapping[str, str]], corner: str = "", width: int = 100) -> str:
+def markdown(table: Mapping[str, Mapping[str, str]], corner: str = "", width: int | None = None) -> str:
     """Formats rows of named cells as Markdown tables, aligned so that they also read well on a terminal.
 
-    Columns that would make a table wider than `width` characters go into a further table below, without the rows that
-    are empty there.
+    With `width`, columns that would make a table wider than that number of characters go into a further table below,
+    without the rows that are empty there.
     """
     columns = list(dict.fromkeys(name for row in table.values() for name in row))
     tables: list[list[str]] = []
     taken: list[str] = []
     for name in columns:
-        if taken and len(_lines(table, [*taken, name], corner)[0]) > width:
+        if width is not None and taken and len(_lines(table, [*taken, name], corner)[0]) > width:
             tables.append(taken)
             taken = []
         taken.append(name)

@@ -11,7 +11,8 @@ from typing import Literal
 import jax
 import tyro
 
-from aejax import cli, export, load
+from aejax import cli, export
+from aejax.training.loading import load
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ def main(config: Config) -> None:
         found = {name: cells(table[row]) for name, table in tables.items() if row in table}
         if not found:
             raise UserError(f"no run's table has the row {row!r}: there are {', '.join(next(iter(tables.values())))}")
-        print(f"\n{row}\n\n{markdown(found, 'run')}")
+        print(f"\n{row}\n\n{markdown(found, 'run', 140)}")
     for name, group in groups.items():
         seeds = sorted(seed for run in group for seed in run.seeds)
         print(f"\n{name}: mean ± sd over seeds {', '.join(map(str, seeds))}; {group[0].environment}")

@@ -1,8 +1,14 @@
 """Trained models from runs' folders."""
 
 import os
+from pathlib import Path
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax import rng
 from aejax.errors import UserError
 from aejax.models.description import rebuild
 from aejax.models.trained import Trained
@@ -42,6 +48,7 @@ def load(
     if run.image_shape is None:
         raise UserError(f"{run.path} does not say what shape its images have")
     step, params = read_params(folder, checkpoint, seed_index)
+    params = _own(model, params, run.image_shape, run.path)
     about = {
         "experiment": run.experiment,
         "run": run.path.resolve().name,
@@ -50,4 +57,23 @@ def load(
         "step": step,
         "seed": run.seed + seed_index,
     }
-    return Trained(model, model.own(params), run.image_shape, run.seed + seed_index, about=about)
+    return Trained(model, params, run.image_shape, run.seed + seed_index, about=about)
+
+
+def _own(model: Any, params: Any, image_shape: tuple[int, ...], folder: Path) -> Any:
+    """Returns the model's part of a checkpoint's params; UserError where they are those of another model."""
+
+    def initial(key: Any) -> Any:
+        return model.own(model.init(key, jnp.zeros((1, *image_shape))))
+
+    def shapes(tree: Any) -> Any:
+        return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+    try:
+        own = model.own(params)
+        sound = shapes(own) == shapes(jax.eval_shape(initial, rng.root_key(0)))
+    except (AttributeError, TypeError, ValueError, KeyError):
+        sound = False
+    if not sound:
+        raise UserError(f"{folder}: the params of its checkpoint are not those of its model, as config.json has it")
+    return own

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_TABLE_WIDTH = 100  # characters, which a terminal shows without breaking lines
+
+
 class Run:
     """An open run. Made by `open_run`. Of several processes that train together, process 0 alone logs and draws.
 
@@ -140,7 +143,7 @@ class Run:
         if records := self.log.records():  # a folder that sums up other runs has none
             known = [name for name in curves if any(name in record for record in records)]
             self.figure("learning_curves", plots.learning_curves(records, known or "loss"))
-        print(tables.markdown({row: tables.cells(figures) for row, figures in means.items()}, "split"))
+        print(tables.markdown({row: tables.cells(figures) for row, figures in means.items()}, "split", _TABLE_WIDTH))
         print(f"figures, metrics and checkpoints: {self.path}; code: {report.commit() or 'no git checkout'}")
 
 
@@ -158,7 +161,8 @@ def open_run(
     Args:
       config: the options.
       experiment: the name of the folder below <runs>.
-      model: the model that is trained; its description in config.json is what `aejax.load` builds it from again.
+      model: the model that is trained; its description in config.json, which may be given as well, is what
+        `aejax.load` builds it from again.
       image_shape: (height, width, channels) of the images; None: those of `data`.
       data: the splits, or what identifies other data, such as digests, as JSON values by name.
 
@@ -190,8 +194,10 @@ def open_run(
 
 def _description(model: Any) -> Any:
     """Returns the model's description; None where there is no model, or one with parts that JSON cannot name."""
+    if model is None or isinstance(model, dict):  # a description already
+        return model
     try:
-        return None if model is None else describe(model)
+        return describe(model)
     except UserError:
         return None
 

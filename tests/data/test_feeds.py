@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from aejax.data.feeds import DeviceFeed, as_float, device_feed
+from aejax.batching import as_float
+from aejax.data.feeds import DeviceFeed, device_feed
 from aejax.errors import UserError
 from aejax.rng import root_key
 

@@ -18,7 +18,7 @@ from aejax.data import load
 from experiments import autoencoder, export, summarize
 from tests.experiments.conftest import run, summary
 
-SMALL = ["--dataset", "digits", "--image-size", "12", "--batch-size", "128", "--epochs", "2"]
+SMALL = ["--network", "tutorial", "--dataset", "digits", "--image-size", "12", "--batch-size", "128", "--epochs", "2"]
 PCA = "test: PCA, 32 components"  # 2 x 2 x 8 numbers
 
 
@@ -31,7 +31,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_metrics_figures_and_checkpoints(runs: Path) -> None:
-    folder = runs / "digits-seed0"
+    folder = runs / "digits-tutorial128-seed0"
     assert json.loads((folder / "config.json").read_text())["options"]["batch_size"] == 128
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [(r["epoch"], r["split"]) for r in records] == [(e, s) for e in (1, 2) for s in ("train", "held_out")]
@@ -44,7 +44,7 @@ def test_a_run_leaves_metrics_figures_and_checkpoints(runs: Path) -> None:
 
 
 def test_the_summary_names_each_split_and_its_metrics(runs: Path) -> None:
-    splits = summary(runs / "digits-seed0")["splits"]
+    splits = summary(runs / "digits-tutorial128-seed0")["splits"]
     assert list(splits) == ["train", "held_out", "test", PCA]
     reconstruction, quality = {"loss", "bce", "mse"}, {"mse", "psnr", "ssim"}
     assert set(splits[PCA]) == quality
@@ -59,7 +59,7 @@ def test_the_summary_names_each_split_and_its_metrics(runs: Path) -> None:
 
 
 def test_what_is_exported_has_the_error_of_the_summary(runs: Path) -> None:
-    folder = runs / "digits-seed0"
+    folder = runs / "digits-tutorial128-seed0"
     run(export, folder)
     images = as_float(load("digits", "test", image_size=12).images)
     encode, decode = (
@@ -73,19 +73,19 @@ def test_what_is_exported_has_the_error_of_the_summary(runs: Path) -> None:
 def test_a_finished_run_started_again_says_so_and_changes_nothing(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (runs / "digits-seed0" / "metrics.jsonl").read_text()
-    splits = summary(runs / "digits-seed0")["splits"]
+    before = (runs / "digits-tutorial128-seed0" / "metrics.jsonl").read_text()
+    splits = summary(runs / "digits-tutorial128-seed0")["splits"]
     run(autoencoder, *SMALL, "--runs", runs.parent)
     assert "complete, at step 20 of 20" in capsys.readouterr().err
-    assert (runs / "digits-seed0" / "metrics.jsonl").read_text() == before
-    assert summary(runs / "digits-seed0")["splits"] == splits
+    assert (runs / "digits-tutorial128-seed0" / "metrics.jsonl").read_text() == before
+    assert summary(runs / "digits-tutorial128-seed0")["splits"] == splits
 
 
 def test_seeds_are_summarized_as_mean_and_sample_standard_deviation(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(summarize, runs / "digits-seed0", runs / "digits-seed1")
-    values = [summary(runs / f"digits-seed{seed}")["splits"]["test"]["bce"] for seed in (0, 1)]
+    run(summarize, runs / "digits-tutorial128-seed0", runs / "digits-tutorial128-seed1")
+    values = [summary(runs / f"digits-tutorial128-seed{seed}")["splits"]["test"]["bce"] for seed in (0, 1)]
     sd = abs(values[0] - values[1]) / np.sqrt(2)
     assert f"{np.mean(values):#.4g} ± {sd:.2g}" in capsys.readouterr().out
 
@@ -101,7 +101,7 @@ WRONG = {
     "a learning rate that is not a number": (["--learning-rate", "nan"], "--learning-rate must be a finite number"),
     "a negative seed": (["--seed", "-1"], "--seed must be at least 0, not -1"),
     "no pixels": (["--image-size", "0"], "--image-size must be at least 1, not 0"),
-    "a size that the network cannot return": (["--image-size", "32"], "--image-size 28 or --image-size 36"),
+    "a size that the network cannot return": (["--image-size", "32"], "use --network residual or --network dense"),
     "more devices than there are": (["--devices", "1000"], "--devices 1000"),
     "devices that do not divide the batch": (["--devices", "3"], "--devices 3"),
     "a name that is a path": (["--name", "../elsewhere"], "--name must be a plain folder name"),
@@ -151,16 +151,16 @@ def test_images_of_ones_own_in_colour_are_trained_on(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (150, 20, 12, 3), dtype=np.uint8)
     np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(150) % 2)
     options = ["--dataset", tmp_path / "mine.npz", "--epochs", 1, "--batch-size", 32, "--probe", "--runs", tmp_path]
-    run(autoencoder, *options)
-    row = summary(tmp_path / "autoencoder" / "mine.npz-seed0")["splits"]["test"]
+    run(autoencoder, *options, "--latents", 3, "--width", 2)
+    row = summary(tmp_path / "autoencoder" / "mine.npz-residual3-seed0")["splits"]["test"]
     assert {"active_units", "knn", "linear_probe"} <= set(row)
-    assert row["loss"] == pytest.approx(row["bce"] * 20 * 12 * 3, rel=1e-5)
+    assert row["loss"] == pytest.approx(row["squared_error"] * 20 * 12 * 3, rel=1e-5)
 
 
 def test_sigterm_saves_a_checkpoint_and_says_so(tmp_path: Path) -> None:
     options = [*SMALL[:-1], "100000", "--runs", str(tmp_path)]
     command = [sys.executable, "-m", "experiments.autoencoder", *options]
-    folder = tmp_path / "autoencoder" / "digits-seed0"
+    folder = tmp_path / "autoencoder" / "digits-tutorial128-seed0"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not list(folder.glob("checkpoints/10")):
             time.sleep(0.1)

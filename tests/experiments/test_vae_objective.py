@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from aejax import losses
+from aejax import losses, rng
 from aejax.methods.objectives import Objective, negative_elbo
 from aejax.models.posteriors import Params
 from experiments.vae import tutorial_mistake
@@ -31,7 +31,7 @@ def test_it_is_the_tutorials_computation() -> None:
     terms = model.terms(mistaken(params), images, KEY, 3)
 
     mean, log_variance = model.posterior.encoder.apply(params["encoder"], images)
-    noise = jax.random.normal(KEY, (4, 3, 2))
+    noise = jax.random.normal(rng.stream(KEY, "posterior"), (4, 3, 2))
     latents = mean[:, None] + jnp.exp(log_variance)[:, None] * noise
     outputs = model.decode(params, latents)
     distortion = [model.likelihood.neg_log_prob(outputs[:, i], images) for i in range(3)]

@@ -13,16 +13,20 @@ import jax
 import numpy as np
 import optax
 import pytest
-from aejax.nn.dense import MLP, Autoencoder, DenseDecoder, GaussianEncoder, LatentEncoder
-from aejax.training.batches import over_images
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aejax import priors
+from aejax.batching import over_images
 from aejax.data.feeds import device_feed
 from aejax.errors import UserError
 from aejax.methods import adversarial, reconstruction, variational
 from aejax.methods.method import Method
+from aejax.models.image_to_image import ImageToImage
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.posteriors import DeterministicPosterior, GaussianPosterior
+from aejax.models.priors import StandardNormal
 from aejax.nn.discriminator import Discriminator
+from aejax.nn.heads import Autoencoder, GaussianEncoder, LatentEncoder
+from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.training import distributed
 from aejax.training.devices import make_mesh
 from aejax.training.seeds import roots
@@ -123,19 +127,20 @@ def test_a_fresh_process_makes_as_many_cpu_devices_as_asked_for() -> None:
 
 def autoencoder() -> Method:
     network = Autoencoder(LatentEncoder(MLP((12,)), 4), DenseDecoder((12,), IMAGE))
-    return reconstruction.autoencoder(network, optax.adam(1e-3))
+    return reconstruction.autoencoder(ImageToImage(network), optax.adam(1e-3))
 
 
 def vae() -> Method:
-    return variational.vae(
-        variational.Model(GaussianEncoder(MLP((12,)), 4), DenseDecoder((12,), IMAGE)), optax.adam(1e-3)
-    )
+    posterior = GaussianPosterior(GaussianEncoder(MLP((12,)), 4))
+    model = LatentVariableModel(posterior, DenseDecoder((12,), IMAGE), StandardNormal(latents=4))
+    return variational.vae(model, optax.adam(1e-3))
 
 
 def aae() -> Method:
-    encoder, decoder = LatentEncoder(MLP((12,)), 4), DenseDecoder((12,), IMAGE)
-    model = adversarial.Model(encoder, decoder, Discriminator((12,)), priors.standard_normal(4))
-    return adversarial.aae(model, adversarial.Optimizers(optax.adam(1e-3), optax.adam(1e-3), optax.adam(1e-3)))
+    posterior = DeterministicPosterior(LatentEncoder(MLP((12,)), 4))
+    model = LatentVariableModel(posterior, DenseDecoder((12,), IMAGE), StandardNormal(latents=4))
+    three = adversarial.Optimizers(optax.adam(1e-3), optax.adam(1e-3), optax.adam(1e-3))
+    return adversarial.aae(adversarial.Adversary(model, Discriminator((12,))), three)
 
 
 @pytest.mark.parametrize("method_of", [autoencoder, vae, aae])

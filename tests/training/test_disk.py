@@ -17,6 +17,7 @@ import pytest
 from aejax.data.feeds import device_feed
 from aejax.errors import UserError
 from aejax.methods.reconstruction import autoencoder
+from aejax.models.image_to_image import ImageToImage
 from aejax.training import runs
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig
@@ -42,7 +43,7 @@ def train(folder: Path, epochs: int) -> tuple[Any, list[dict]]:
     with open_run(config, "test") as run:
         mesh = make_mesh(1, 4)
         (state,) = fit(
-            *(autoencoder(Network(), optax.sgd(1e-2)), device_feed(IMAGES, 4, mesh), run),
+            *(autoencoder(ImageToImage(Network()), optax.sgd(1e-2)), device_feed(IMAGES, 4, mesh), run),
             epochs=epochs,
             seed=0,
             evaluations={"held_out": IMAGES[:3]},

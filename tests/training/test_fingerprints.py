@@ -40,7 +40,7 @@ def linear(
     def init(key: jax.Array, images: jax.Array) -> Any:
         return {"w": scale * jax.random.normal(key, (width,))}
 
-    def huber(params: Any, images: jax.Array, key: jax.Array) -> Any:
+    def huber(params: Any, images: jax.Array, key: jax.Array, step: jax.Array) -> Any:
         x = images.reshape(len(images), -1) - jnp.asarray(targets)
         return jax.jit(optax.huber_loss)(x @ params["w"][:4], delta=delta), {}
 

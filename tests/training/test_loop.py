@@ -20,6 +20,7 @@ from aejax.data.streaming import streaming_feed
 from aejax.errors import UserError
 from aejax.methods.method import Method
 from aejax.methods.reconstruction import autoencoder
+from aejax.models.image_to_image import ImageToImage
 from aejax.training import loop, steps
 from aejax.training.config import RunConfig
 from aejax.training.devices import make_mesh
@@ -42,7 +43,7 @@ class Network(nn.Module):
 
 def noisy_autoencoder() -> Method:
     """Draws from its key in each step, as a denoiser or a VAE does."""
-    plain = autoencoder(Network(), optax.adam(1e-2))
+    plain = autoencoder(ImageToImage(Network()), optax.adam(1e-2))
 
     def step(state: Any, images: jax.Array, key: jax.Array) -> Any:
         return plain.step(state, images + 0.1 * jax.random.normal(key, images.shape), key)
@@ -212,7 +213,7 @@ def test_the_bare_loop_takes_no_step_where_none_is_asked_for_and_stops_at_one_th
     method, root = noisy_autoencoder(), rng.root_key(3)
     start = method.init(rng.stream(root, "initialisation"), jnp.zeros((BATCH, *IMAGES.shape[1:])))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), loop.train(method, feed(), root, 0), start)
-    diverging = autoencoder(Network(), optax.sgd(1e38))
+    diverging = autoencoder(ImageToImage(Network()), optax.sgd(1e38))
     with pytest.raises(NonFiniteError, match=r"not finite at step [0-9]+$"):
         loop.train(diverging, feed(), root, 2 * STEPS)
 
@@ -232,7 +233,7 @@ def feed() -> Any:
 
 
 def test_train_metrics_are_means_over_the_steps_of_the_epoch(tmp_path: Path) -> None:
-    frozen = autoencoder(Network(), optax.sgd(0.0))
+    frozen = autoencoder(ImageToImage(Network()), optax.sgd(0.0))
     state, records = train(tmp_path, epochs=1, method=frozen)
     rows = feed().order(rng.root_key(3), jnp.int32(0))
     images = jnp.asarray(IMAGES, jnp.float32) / 255
@@ -257,7 +258,7 @@ def test_a_run_stopped_in_an_evaluation_has_it_when_it_is_started_again(
     tmp_path: Path, uninterrupted: tuple[Any, list[dict]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the middle of the run, and after its last step."""
-    over_images, calls = loop.batches.over_images, []
+    over_images, calls = loop.batching.over_images, []
 
     def stopping(function: Callable, mesh: Any) -> Callable:
         evaluate = over_images(function, mesh)
@@ -270,7 +271,7 @@ def test_a_run_stopped_in_an_evaluation_has_it_when_it_is_started_again(
 
         return run
 
-    monkeypatch.setattr(loop.batches, "over_images", stopping)
+    monkeypatch.setattr(loop.batching, "over_images", stopping)
     for step in (10, 15):
         with pytest.raises(Interrupted) as stopped:
             train(tmp_path)
@@ -297,10 +298,10 @@ def test_lost_metrics_are_said_and_those_of_the_last_epoch_come_back(
 
 def slip(**functions: Callable) -> Method:
     """An autoencoder with a user's mistake in it."""
-    return autoencoder(Network(), optax.sgd(0.1))._replace(**functions)
+    return autoencoder(ImageToImage(Network()), optax.sgd(0.1))._replace(**functions)
 
 
-PLAIN = autoencoder(Network(), optax.sgd(0.1))
+PLAIN = autoencoder(ImageToImage(Network()), optax.sgd(0.1))
 
 
 def nan_init(key: jax.Array, images: jax.Array) -> Any:

@@ -15,7 +15,7 @@ import pytest
 
 from aejax import rng
 from aejax.data.feeds import device_feed
-from aejax.methods.method import Method, one_optimizer, update
+from aejax.methods.method import Method, Phase, one_optimizer, several_optimizers
 from aejax.training import loop, steps
 from aejax.training.config import OnNonFinite, RunConfig
 from aejax.training.devices import make_mesh
@@ -44,7 +44,7 @@ def init_params(key: jax.Array, images: jax.Array) -> Any:
 
 
 def loss_of(kind: Kind) -> Callable[..., Any]:
-    def loss(params: Any, images: jax.Array, key: jax.Array) -> Any:
+    def loss(params: Any, images: jax.Array, key: jax.Array, step: jax.Array) -> Any:
         x = images.reshape(len(images), -1)
         values = jnp.square(x @ params["w"] + 0.1 * jax.random.normal(key, (len(x),)))
         bad = x[:, 0] == 1
@@ -63,26 +63,12 @@ def with_one_optimizer(kind: Kind) -> Method:
 def with_two_phases(kind: Kind) -> Method:
     """The second of which fails, after the first has made its update; its loss is none of the metrics."""
 
-    def init(key: jax.Array, images: jax.Array) -> Any:
-        params = init_params(key, images)
-        return params, (OPTIMIZER.init({"w": params["w"]}), OPTIMIZER.init(params))
+    def first(params: Any, images: jax.Array, key: jax.Array, step: jax.Array) -> Any:
+        values = jnp.square(images.reshape(len(images), -1) @ params["w"] - 1)
+        return values, {"loss": values}
 
-    def step(state: Any, images: jax.Array, key: jax.Array) -> Any:
-        def first(params: Any) -> Any:
-            values = jnp.square(images.reshape(len(images), -1) @ params["w"] - 1)
-            return values, {"loss": values}
-
-        params, (one, two) = state
-        params, one, metrics = update("first", first, ("w",), OPTIMIZER, params, one)
-        params, two, more = update(
-            "second", lambda p: loss_of(kind)(p, images, key), ("w", "zero"), OPTIMIZER, params, two
-        )
-        return (params, (one, two)), metrics | more
-
-    def evaluate(state: Any, images: jax.Array, key: jax.Array) -> Any:
-        return {"loss": loss_of("gradient")(state[0], images, key)[0]}
-
-    return Method(init, step, evaluate)
+    phases = [Phase("first", first, ("w",), OPTIMIZER), Phase("second", loss_of(kind), ("w", "zero"), OPTIMIZER)]
+    return several_optimizers(init_params, phases, loss_of("gradient"))
 
 
 METHODS = [with_one_optimizer, with_two_phases]

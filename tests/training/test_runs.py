@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -229,19 +230,22 @@ def test_a_figure_lands_in_figures(tmp_path: Path) -> None:
 
 def test_finish_leaves_a_summary_curves_and_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = Config(runs=tmp_path, name="one")
-    splits = {"train": {"loss": 81.4321, "bce": 0.25}, "test": {"loss": 90.0, "bce": 1 / 3}}
+    splits: Any = {"train": {"loss": 81.4321, "bce": 0.25}, "test": {"loss": 90.0, "bce": 1 / 3}}
+    seeds = {"samples": {"frechet": np.array([1.0, 3.0])}}
     with open_run(config, "exp") as run:
         run.log.rewind(0)
         for epoch in (1, 2):
             run.log.write(5 * epoch, epoch, {name: {"loss": 9.0 / epoch, "bce": 0.5 / epoch} for name in splits})
-        run.finish(config, make_mesh(2, 4), splits)
+        run.finish(config, make_mesh(2, 4), splits | seeds)
 
     summary = json.loads((tmp_path / "exp/one/summary.json").read_text())
-    assert set(summary) == {"config", "environment", "splits"}
-    assert summary["config"] == options_as_json(config)
+    assert set(summary) == {"experiment", "options", "environment", "splits", "per_seed"}
+    assert (summary["experiment"], summary["options"]) == ("exp", options_as_json(config))
     assert summary["environment"]["devices"].startswith("2 x cpu")
-    assert summary["splits"] == splits
+    assert summary["splits"] == splits | {"samples": {"frechet": 2.0, "frechet_sd": pytest.approx(2**0.5)}}
+    assert summary["per_seed"] == splits | {"samples": {"frechet": [1.0, 3.0]}}
     assert (tmp_path / "exp/one/figures/learning_curves.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert "| test  | 90.00 | 0.3333 |" in printed
+    assert "| test    | 90.00 | 0.3333 |             |" in printed
+    assert "| samples |       |        | 2.000 ± 1.4 |" in printed
     assert str(tmp_path / "exp" / "one") in printed

@@ -30,7 +30,7 @@ def noisy_method(blow_up_above: float = np.inf) -> Method:
     def init(key: jax.Array, images: jax.Array) -> Any:
         return {"w": jax.random.normal(key, (16,))}
 
-    def loss(params: Any, images: jax.Array, key: jax.Array) -> Any:
+    def loss(params: Any, images: jax.Array, key: jax.Array, step: jax.Array) -> Any:
         x = images.reshape(len(images), -1)
         value = jnp.square(x @ params["w"] + jax.random.normal(key, (len(x),)))
         # One seed's parameters start larger than the others'.

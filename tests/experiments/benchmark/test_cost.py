@@ -9,8 +9,8 @@ import pytest
 
 from aejax.data.feeds import device_feed
 from aejax.training.devices import make_mesh
-from aejax.training.loop import compile_steps, initial_progress
 from aejax.training.seeds import roots
+from aejax.training.steps import compile_steps, initial_progress
 from experiments.benchmark.contenders.jax_systems import SYSTEMS
 
 # Per image of 28 x 28, in millions: operations and bytes of one more image in a step, before the compiler fuses any.
