@@ -218,7 +218,7 @@ CASES = [
     ("aae", "--r1 -1", "--r1 must be at least 0"),
     ("aae", "--discriminator-rate 0", "--discriminator-rate must be a finite number above 0"),
     ("aae", "--dataset digits --network tutorial --image-size 30", "--image-size 28"),
-    ("aae", "--dataset digits --devices 3", "--batch-size 128 cannot be split over --devices 3"),
+    ("aae", "--dataset digits --devices 3", "--batch-size 256 cannot be split over --devices 3"),
     ("aae", "--dataset FILES/pickled.npz", "pickled.npz"),
     ("aae_semi_supervised", "--labels 0", "--labels must be at least 1"),
     ("aae_semi_supervised", "--clusters 1", "--clusters must be at least 2"),
