@@ -45,7 +45,7 @@ class Config(NetworkConfig):
     up; tutorial: its small convolutional network, whose 128 latents are 4 x 4 x 8 maps; dense: fully connected"""
     latents: int = at_least(1, 128)
     """the numbers that an image is squeezed through"""
-    epochs: int = at_least(1, 5)
+    epochs: int = at_least(1, 3)
     """passes over the training images"""
     batch_size: int = at_least(1, 128)
     """images per step, over all devices"""
