@@ -121,11 +121,20 @@ def main(config: Config) -> None:
             on_epoch=lambda states, step: run.draw(run.trained(states, mesh)[0].reconstruct, examples, step),
         )
         trained = run.trained(states, mesh)
+        linear = judge.linear_baseline(trained[0], data.train)
         rows = {"input": as_float(examples), "reconstruction": trained[0].reconstruct(examples)}
+        if linear is not None:
+            rows[f"PCA, {trained[0].latents}"] = linear.reconstruct(examples)
         run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
         table = judge.joined(
             judge.of_splits(method, states, {name: part.images for name, part in data.parts().items()}, mesh),
-            judge.judge(trained, data.train, data.test, settings=judge.Settings(representation=config.probe)),
+            judge.judge(
+                trained,
+                data.train,
+                data.test,
+                settings=judge.Settings(representation=config.probe),
+                linear=linear,
+            ),
         )
         run.finish(config, mesh, table, curves=("bce", "mse"))
 

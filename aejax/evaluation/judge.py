@@ -18,6 +18,7 @@ from aejax import batching, rng
 from aejax.batching import as_float
 from aejax.evaluation import classifier, image_quality, parzen, pca, prior_match, representation, sample_quality
 from aejax.evaluation.likelihood import active_units, bits_per_dimension
+from aejax.evaluation.pca import PCA
 from aejax.methods.method import Method, State
 from aejax.models.trained import Trained
 from aejax.tables import Row, Table, by_seed, joined, mean_of_examples
@@ -78,6 +79,7 @@ def judge(
     held_out: Labelled | None = None,
     original: tuple[Labelled, Labelled] | None = None,
     settings: Settings | None = None,
+    linear: PCA | None = None,
 ) -> Table:
     """Judges a model, or one per seed, on the test images.
 
@@ -88,6 +90,7 @@ def judge(
       held_out: chooses the bandwidth of the Parzen windows; None: `train` does.
       original: train and test images before any binarisation, which samples are compared with; None: as they are.
       settings: how much to compute.
+      linear: the `linear_baseline`, where the caller has it already.
 
     Returns:
       The rows "test" (reconstruction, likelihood, representation), "test: PCA, k components", "samples" next to
@@ -95,7 +98,7 @@ def judge(
     """
     settings = settings or Settings()
     stages: dict[str, Callable[[], Table]] = {
-        "reconstructions": lambda: _reconstructions(trained, train, test, settings),
+        "reconstructions": lambda: _reconstructions(trained, train, test, settings, linear),
         "likelihood": lambda: _likelihood(trained, test, settings),
         "representation": lambda: _representation(trained, train, test, settings),
         "prior match": lambda: _prior_match(trained, test),
@@ -174,13 +177,22 @@ def _shown(stages: Mapping[str, Callable[[], Table]]) -> Iterator[Callable[[], T
             bar.update()
 
 
-def _reconstructions(trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings) -> Table:
-    """Rows of the reconstructions' quality, next to PCA's with as many components as the model has latents."""
+def linear_baseline(trained: Trained, train: Labelled) -> PCA | None:
+    """Fits PCA with as many components as the model has latents; None where it would have no fewer than pixels."""
+    components, pixels = trained.latents, math.prod(trained.image_shape)
+    return pca.fit(train.images, components) if 0 < components < min(len(train.images), pixels) else None
+
+
+def _reconstructions(
+    trained: Sequence[Trained], train: Labelled, test: Labelled, settings: Settings, linear: PCA | None
+) -> Table:
+    """Rows of the reconstructions' quality, and of PCA's with as many components as the model has latents."""
     rows: Table = {"test": by_seed([quality(one.reconstruct(test.images), test.images) for one in trained])}
-    components = trained[0].latents
-    if settings.pca and 0 < components < min(len(train.images), math.prod(test.images.shape[1:])):
-        linear = pca.fit(train.images, components)
-        rows[f"test: PCA, {components} components"] = dict(quality(linear.reconstruct(test.images), test.images))
+    if settings.pca and linear is None:
+        linear = linear_baseline(trained[0], train)
+    if linear is not None:
+        name = f"test: PCA, {trained[0].latents} components"
+        rows[name] = dict(quality(linear.reconstruct(test.images), test.images))
     return rows
 
 
