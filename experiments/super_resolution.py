@@ -62,7 +62,7 @@ class Config(RunConfig):
     blocks: int = at_least(1, 2)
     """residual blocks of the edsr network"""
     from_noise: bool = False
-    """also draw what the trained network makes of uniform noise"""
+    """also draw the trained network's outputs for uniform noise"""
 
 
 # The rise of the rate keeps units of the tutorial's narrow layers from dying in the first steps.

@@ -53,7 +53,7 @@ def understand(arrays: Mapping[str, np.ndarray]) -> Pixels:
         (n, height, width), (n, height, width, channels) or (n, channels, height, width).
 
     Returns:
-      How to convert them. Booleans, and integers or floats of which all are 0 or 1, become 0 and 255; floats in [0, 1]
+      How to convert them. Booleans, and integers or floats that are all 0 or 1, become 0 and 255; floats in [0, 1]
       and [-1, 1] are scaled to 0 ... 255; integers in 0 ... 255 and floats in 0 ... 255 stay; uint16 beyond 255 is
       scaled from 0 ... 65535.
 

@@ -110,7 +110,7 @@ class Trained:
         return self._drawn(_generate, n, stream)
 
     def log_likelihood(self, images: np.ndarray, samples: int = 5000) -> np.ndarray:
-        """Estimates log p(x) of images in nats, (n,), by importance sampling with so many latents for each.
+        """Estimates log p(x) of images in nats, (n,), by importance sampling with `samples` latents for each.
 
         On average the estimate is never above the truth. Images are modelled as they are: for binarised ones, binarise
         them before.

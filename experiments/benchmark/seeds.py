@@ -154,7 +154,7 @@ def page(results: Sequence[Result], where: Mapping[str, Any], title: str, batch_
     parts.append(
         f"An epoch is {plan.steps_per_epoch} steps, each of {batch_size} images for each seed; {plan.rounds} rounds, "
         f"all contenders in turn, {plan.steps} steps each, medians. Time / runs in turn: below 1, seeds at once are "
-        "faster than as many runs one after another, whose time is so many times that of one run and whose memory is "
+        "faster than as many runs one after another, whose time is a multiple of one run's and whose memory is "
         "that of one. Start-up, which no epoch contains: data to memory, initialisation, compilation, the first step."
     )
     return "\n\n".join(parts)

@@ -143,7 +143,7 @@ SYSTEMS = {
 
 
 def check_systems(names: Sequence[str]) -> None:
-    """UserError for --systems that are none, or of which one is unknown."""
+    """Raises UserError for --systems that are empty or have an unknown name."""
     if not names or not set(names) <= set(SYSTEMS):
         raise UserError(f"--systems {' '.join(names)}: choose from {', '.join(SYSTEMS)}")
 
