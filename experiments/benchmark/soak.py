@@ -31,10 +31,11 @@ from aejax.training.records import read_run
 from aejax.training.runs import write_json
 from experiments.benchmark.harness import report
 
-_FIGURES = {
+_QUICK = {
+    "autoencoder": ["--network", "tutorial"],
     "vae": ["--nll-samples", "0", "--no-judge-samples"],
     "aae": ["--parzen-samples", "0", "--no-judge-samples"],
-}  # evaluation that takes long
+}  # small networks, and no evaluation that takes long
 _LAST_STEP = re.compile(r"(\d+)/\d+ \[")  # of the progress bar
 _RESUMED = re.compile(r"(?:resuming|complete), at step (\d+) of")
 
@@ -116,7 +117,7 @@ def main(config: Config) -> None:
 
 def command(config: Config, runs: Path) -> list[str]:
     """The experiment's own command line."""
-    words = [sys.executable, "-m", f"experiments.{config.experiment}", *_FIGURES.get(config.experiment, [])]
+    words = [sys.executable, "-m", f"experiments.{config.experiment}", *_QUICK.get(config.experiment, [])]
     words += ["--epochs", str(config.epochs), *report.options_of_runs(config)]
     return [*words, "--runs", str(runs), "--name", "run"]
 
