@@ -88,10 +88,10 @@ def aae(
 def semi(labels: list[int], corruption: Any = None) -> tuple[Method, Any]:
     posterior = ClassAndStylePosterior(LatentEncoder(MLP((8,)), 3 + 2), 3)
     of = LatentVariableModel(posterior, DenseDecoder((8,), SHAPE), ClassAndStylePrior(latents=5, classes=3))
-    adversaries = semi_supervised_aae.Adversaries(of, Discriminator((8,)), Discriminator((8,)))
+    adversaries = semi_supervised_aae.Adversaries(of, Discriminator((8,)), Discriminator((8,)), corruption)
     optimizers = semi_supervised_aae.Optimizers(ADAM, ADAM, ADAM, ADAM)
     examples = semi_supervised_aae.Examples(IMAGES, IMAGES[::-1], jnp.array(labels))
-    return semi_supervised_aae.aae(adversaries, optimizers, corruption=corruption), examples
+    return semi_supervised_aae.aae(adversaries, optimizers), examples
 
 
 def reconstructing(module: Any, *options: object) -> tuple[Method, Any]:

@@ -30,7 +30,7 @@ EXPERIMENTS: dict[str, tuple[str, list[Any], set[str]]] = {
         ["--network", "dense", "--hidden", 8, "--likelihood", "discretized_logistic", *UNJUDGED, "--no-judge-samples"],
         {"test", "prior match: codes"},
     ),
-    "vae, residual": ("vae", ["--network", "residual", *UNJUDGED, "--no-judge-samples"], {"test"}),
+    "vae, residual": ("vae", ["--network", "residual", "--width", 2, *UNJUDGED, "--no-judge-samples"], {"test"}),
     "vae, tutorial's networks": ("vae", ["--recipe", "conv", *UNJUDGED, "--no-judge-samples"], {"test"}),
     "aae": (
         "aae",
@@ -38,7 +38,7 @@ EXPERIMENTS: dict[str, tuple[str, list[Any], set[str]]] = {
         {"test", "prior match: codes"},
     ),
     "aae_semi_supervised": ("aae_semi_supervised", ["--hidden", 8, "--labels", 4], {"test"}),
-    "latent_space": ("latent_space", ["--network", "dense"], {"VAE: test", "noise 0"}),
+    "latent_space": ("latent_space", ["--network", "dense", "--hidden", 8], {"VAE: test", "noise 0"}),
     "denoise": ("denoise", [], {"test", "test: noisy input"}),
     "super_resolution": ("super_resolution", ["--width", 2, "--blocks", 1], {"test", "test: bicubic"}),
 }
