@@ -48,14 +48,12 @@ def fit(
       method: what is learnt, and how.
       feed: the training images.
       run: the folder for metrics and checkpoints. Metrics of the split "train" are means over the epoch's steps, each
-        taken before that step's update. Where the run skips steps that are not finite, such a step changes neither the
-        metrics nor the state; the number of them is recorded as "skipped_steps".
+        before its update. A skipped step changes neither metrics nor state, and counts as one of "skipped_steps".
       epochs: passes over the training images in all, including those of earlier starts.
       seed: root of all randomness.
-      seeds: trains the seeds `seed`, `seed` + 1, ... in one program. With several, the recorded metrics are means over
-        them, with the sample standard deviation as name + "_sd".
-      evaluations: the arrays to evaluate after each epoch, by the name of their split: uint8 images (n, height, width,
-        channels), or a tree like the feed's. The lowest "loss" on the first one marks the best checkpoint.
+      seeds: trains `seed`, `seed` + 1, ... in one program; recorded metrics are then means, with name + "_sd".
+      evaluations: arrays like the feed's to evaluate after each epoch, by the name of their split. The lowest "loss" on
+        the first one marks the best checkpoint.
       on_epoch: called as (one state per seed, step) after each epoch, to draw pictures.
 
     Returns:
