@@ -4,8 +4,6 @@ Images are floating point, (n, h, w, c), in [0, 1]. Every function raises ValueE
 anything else: a silent broadcast or a wrapped uint8 difference would give a plausible wrong number.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +16,6 @@ Images = jax.Array | np.ndarray
 PSNR_CAP = 100.0  # dB
 
 _SSIM_WINDOW = 11
-_BLOCK_IMAGES = 4096
 _SSIM_BLOCK_PIXELS = 2**15  # fits the cache: 2.5 times as fast as one big block
 
 
@@ -114,20 +111,6 @@ def summary(reconstructions: Images, targets: Images) -> dict[str, np.ndarray]:
         "psnr": np.asarray(psnr(reconstructions, targets)),
     }
     return values if ssim_needs(targets.shape[1:]) else values | {"ssim": ssim(reconstructions, targets)}
-
-
-def summary_in_blocks(reconstruct: Callable[[np.ndarray], Images], images: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the `summary` of reconstructions of uint8 images (n, h, w, c), in blocks, which bounds the memory.
-
-    `reconstruct` takes uint8 images and returns floating-point ones, each from its own image alone.
-    """
-    parts = []
-    with parallel.bar(len(images), "image quality") as bar:
-        for start in range(0, len(images), _BLOCK_IMAGES):
-            block = images[start : start + _BLOCK_IMAGES]
-            parts.append(summary(reconstruct(block), block.astype(np.float32) / np.float32(255)))
-            bar.update(len(block))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _check(reconstructions: Images, targets: Images) -> None:

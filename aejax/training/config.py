@@ -3,10 +3,9 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from aejax import rng
 from aejax.errors import UserError
@@ -86,8 +85,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self)
-        # An experiment that times several numbers of seeds has a tuple of them.
-        if isinstance(self.seeds, int) and self.seed + self.seeds > rng.SEEDS:
+        if self.seed + self.seeds > rng.SEEDS:
             raise UserError(f"--seeds {self.seeds} from --seed {self.seed}: the last one must be below {rng.SEEDS}")
         for option in ("runs", "data_dir", "raw_dir"):
             if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text := str(getattr(self, option))):
@@ -137,15 +135,6 @@ class JudgedConfig(RunConfig):
 def seeds_name(config: RunConfig) -> str:
     """Returns the part of a run's folder that names its seeds: seed0, or seeds0-4."""
     return f"seed{config.seed}" if config.seeds == 1 else f"seeds{config.seed}-{config.seed + config.seeds - 1}"
-
-
-AnyConfig = TypeVar("AnyConfig", bound=RunConfig)
-
-
-def with_defaults(config: AnyConfig, defaults: Mapping[str, Any], name: str) -> AnyConfig:
-    """The configuration with its Nones filled in, and `name` for the run where it has none."""
-    missing = {option: value for option, value in defaults.items() if getattr(config, option) is None}
-    return dataclasses.replace(config, **missing, name=config.name or name)
 
 
 def plain_name(dataset: str) -> str:

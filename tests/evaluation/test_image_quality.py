@@ -164,14 +164,3 @@ def test_psnr_on_luma_of_a_grey_difference_is_that_of_the_studio_range() -> None
 def test_luma_of_what_is_not_rgb_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected RGB images"):
         image_quality.luma(np.zeros(shape))
-
-
-def test_blocks_of_images_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (10, 12, 12, 1), dtype=np.uint8)
-    whole = image_quality.summary_in_blocks(lambda block: block / np.float32(300), images)
-    monkeypatch.setattr(image_quality, "_BLOCK_IMAGES", 4)
-    blocks = image_quality.summary_in_blocks(lambda block: block / np.float32(300), images)
-    expected = image_quality.summary(images / np.float32(300), images / np.float32(255))
-    for name, values in expected.items():
-        np.testing.assert_allclose(whole[name], values, rtol=1e-6)
-        np.testing.assert_allclose(blocks[name], values, rtol=1e-6)

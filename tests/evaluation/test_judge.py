@@ -151,3 +151,14 @@ def test_a_model_without_a_prior_or_latents_has_neither_rows_of_them() -> None:
     found = judge.judge([denoiser], train, test)
     assert list(found) == ["test"]
     assert set(found["test"]) == {"mse", "psnr", "ssim"}
+
+
+def test_blocks_of_images_have_the_quality_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 12, 12, 3), dtype=np.uint8)
+    pictures = images / np.float32(300)
+    values = image_quality.summary(pictures, images / np.float32(255))
+    expected = {name: pytest.approx(float(value.mean(dtype=np.float64)), rel=1e-6) for name, value in values.items()}
+    for block in (4, 4096):
+        monkeypatch.setattr(judge, "_BLOCK", block)
+        found = judge.quality(pictures, images)
+        assert {name: found[name] for name in expected} == expected
