@@ -12,11 +12,19 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from aejax import batching, rng
 from aejax.batching import as_float
-from aejax.evaluation import classifier, image_quality, parzen, pca, prior_match, representation, sample_quality
+from aejax.evaluation import (
+    classifier,
+    image_quality,
+    parallel,
+    parzen,
+    pca,
+    prior_match,
+    representation,
+    sample_quality,
+)
 from aejax.evaluation.likelihood import active_units, bits_per_dimension
 from aejax.evaluation.pca import PCA
 from aejax.methods.method import Method, State
@@ -170,7 +178,7 @@ def quality(pictures: np.ndarray, images: np.ndarray) -> dict[str, float]:
 
 def _shown(stages: Mapping[str, Callable[[], Table]]) -> Iterator[Callable[[], Table]]:
     """Yields the stages with a progress bar that names the one at work."""
-    with tqdm(total=len(stages), unit="stage", leave=False, desc="evaluation") as bar:
+    with parallel.bar(len(stages), "evaluation", " stages") as bar:
         for name, stage in stages.items():
             bar.set_description(f"evaluation: {name}")
             yield stage
