@@ -49,7 +49,7 @@ REFUSED: dict[tuple[str, str], str] = {
     ("super_resolution", "colour 65x63"): "--factor 2 does not divide images of 65 x 63: set --image-size 62",
 }
 # In every run what is refused, and one run each of a convolutional and of a dense network.
-QUICK = {("autoencoder", "colour 65x63"), ("aae", "colour 32x32"), *REFUSED}
+QUICK = {("autoencoder", "two channels 28x28"), ("aae", "colour 32x32"), *REFUSED}
 CASES = [
     pytest.param(name, kind, id=f"{name}: {kind}", marks=[] if (name, kind) in QUICK else pytest.mark.slow)
     for name in EXPERIMENTS
