@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from jax import Array
 from scipy.spatial.distance import cdist
 
-from aejax.divergences import Kernel, gaussian_kernel, inverse_multiquadratic, maximum_mean_discrepancy
-from aejax.divergences import squared_distances as distances
+from aejax import divergences
+from aejax.divergences import Kernel, gaussian_kernel, inverse_multiquadratic
 
+# Compiled as a whole: operation by operation, every shape would be a dozen programs.
+distances = jax.jit(divergences.squared_distances)
+maximum_mean_discrepancy = jax.jit(divergences.maximum_mean_discrepancy, static_argnums=2)
 KERNELS = {"gaussian": gaussian_kernel(0.8), "inverse multiquadratic": inverse_multiquadratic(2)}
 each_kernel = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS.keys())
 SHAPES = st.tuples(st.integers(2, 7), st.integers(2, 7), st.integers(1, 5))  # two numbers of points, dimensions
@@ -130,13 +133,13 @@ def test_gradients_are_finite_where_points_coincide(kernel: Kernel) -> None:
     def value(x: Array) -> Array:
         return maximum_mean_discrepancy(x, jnp.zeros((3, 2)), kernel)
 
-    np.testing.assert_allclose(jax.grad(value)(jnp.zeros((4, 2))), 0, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.grad(value))(jnp.zeros((4, 2))), 0, atol=1e-6)
 
 
 def test_an_inverse_multiquadratic_still_pulls_at_far_points_where_a_gaussian_does_not() -> None:
     near, far = jnp.asarray(points(5, 2)), jnp.asarray(points(5, 2, seed=1)) + 50
     gaussian, multiquadratic = (
-        jax.grad(lambda x, k=kernel: maximum_mean_discrepancy(x, near, k))(far).sum(axis=0)
+        jax.jit(jax.grad(lambda x, k=kernel: maximum_mean_discrepancy(x, near, k)))(far).sum(axis=0)
         for kernel in (gaussian_kernel(1), inverse_multiquadratic(2))
     )
     np.testing.assert_allclose(gaussian, 0, atol=1e-5)

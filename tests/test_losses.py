@@ -10,15 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from aejax.losses import (
-    bernoulli_negative_log_likelihood,
-    continuous_bernoulli_mean,
-    continuous_bernoulli_negative_log_likelihood,
-    gaussian_kl,
-    gaussian_log_density,
-    gaussian_negative_log_likelihood,
-    squared_error,
-)
+from aejax import losses
+
+# Compiled as a whole: operation by operation, every shape would be a dozen programs.
+bernoulli_negative_log_likelihood = jax.jit(losses.bernoulli_negative_log_likelihood)
+continuous_bernoulli_mean = jax.jit(losses.continuous_bernoulli_mean)
+continuous_bernoulli_negative_log_likelihood = jax.jit(losses.continuous_bernoulli_negative_log_likelihood)
+gaussian_kl = jax.jit(losses.gaussian_kl)
+gaussian_log_density = jax.jit(losses.gaussian_log_density)
+gaussian_negative_log_likelihood = jax.jit(losses.gaussian_negative_log_likelihood)
+squared_error = jax.jit(losses.squared_error)
 
 SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)  # the batch first
 FIVE_SHAPES = settings(max_examples=5, deadline=None, derandomize=True, database=None)

@@ -37,7 +37,7 @@ def images() -> Array:
 
 @pytest.fixture
 def params(images: Array) -> Params:
-    return MODEL.init(KEY, images)
+    return jax.jit(MODEL.init)(KEY, images)
 
 
 def state_of(params: Params) -> TrainState:

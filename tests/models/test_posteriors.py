@@ -15,16 +15,17 @@ each = pytest.mark.parametrize("posterior", POSTERIORS.values(), ids=POSTERIORS.
 
 @each
 def test_the_density_at_a_sample_is_what_sampling_reports(posterior: Posterior) -> None:
-    params = {"encoder": posterior.init(jax.random.key(0), IMAGES)}
+    params = {"encoder": jax.jit(posterior.init)(jax.random.key(0), IMAGES)}
     drawn = jax.jit(posterior.sample, static_argnums=3)(params, IMAGES, jax.random.key(2), 3)
-    codes = posterior.mean(params, IMAGES)
+    codes = jax.jit(posterior.mean)(params, IMAGES)
     assert drawn.latents.shape == (4, 3, codes.shape[1])
     assert posterior.has_density == (drawn.log_prob is not None)
     if posterior.has_density:
-        found = posterior.log_prob(params, IMAGES, drawn.latents)
+        log_prob = jax.jit(posterior.log_prob)
+        found = log_prob(params, IMAGES, drawn.latents)
         assert found.shape == (4, 3)
         np.testing.assert_allclose(found, drawn.log_prob, rtol=1e-4, atol=1e-5)
-        shifted = posterior.log_prob(params, IMAGES, drawn.latents + 1)
+        shifted = log_prob(params, IMAGES, drawn.latents + 1)
         assert (jnp.abs(shifted - found) > 1e-3).all()
     else:
         with pytest.raises(TypeError, match="log_prob"):
@@ -33,9 +34,9 @@ def test_the_density_at_a_sample_is_what_sampling_reports(posterior: Posterior) 
 
 @each
 def test_the_exported_outputs_are_those_of_the_names(posterior: Posterior) -> None:
-    params = {"encoder": posterior.init(jax.random.key(0), IMAGES)}
+    params = {"encoder": jax.jit(posterior.init)(jax.random.key(0), IMAGES)}
     extra = [jnp.zeros((4, *shape)) for shape in posterior.extra_inputs().values()]
-    outputs = posterior.outputs(params, IMAGES, *extra)
+    outputs = jax.jit(posterior.outputs)(params, IMAGES, *extra)
     names = ("classes", "style") if "classes" in outputs else ("mean",) if "mean" in outputs else ("latents",)
     joined = jnp.concatenate([outputs[name] for name in names], axis=1)
-    np.testing.assert_allclose(joined, posterior.mean(params, IMAGES), rtol=1e-6)
+    np.testing.assert_allclose(joined, jax.jit(posterior.mean)(params, IMAGES), rtol=1e-6)

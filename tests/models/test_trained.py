@@ -30,7 +30,7 @@ USES: dict[str, Use] = {
 
 def make(name: str, **options: Any) -> Trained:
     model = MODELS[name]
-    params = model.init(jax.random.key(0), np.zeros((1, *SHAPE), np.float32))
+    params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, *SHAPE), np.float32))
     return Trained(model, params, SHAPE, **options)
 
 

@@ -11,6 +11,8 @@ from jax import Array
 from aejax.nn.discriminator import Discriminator, spectral_norm
 
 KEY = jax.random.key(0)
+# Compiled as a whole: operation by operation, every shape would be dozens of programs.
+value_and_gradient = jax.jit(jax.value_and_grad(spectral_norm))
 
 
 def with_singular_values(values: np.ndarray, rows: int, first: np.ndarray | None = None) -> np.ndarray:
@@ -53,7 +55,7 @@ ADVERSARIAL = {
 def check(kernel: np.ndarray, tolerance: float) -> None:
     """Against the SVD: the value, never above it but for rounding, and a gradient that is a subgradient of it."""
     expected = np.linalg.svd(kernel, compute_uv=False)[0]
-    value, gradient = jax.value_and_grad(spectral_norm)(jnp.asarray(kernel, jnp.float32))
+    value, gradient = value_and_gradient(jnp.asarray(kernel, jnp.float32))
     assert (1 - tolerance) * expected <= float(value) <= (1 + 1e-5) * expected
     # Exactly the subgradients of the spectral norm have nuclear norm 1 and this product with the kernel.
     assert np.linalg.svd(gradient, compute_uv=False).sum() == pytest.approx(1, rel=1e-4)
@@ -74,12 +76,12 @@ def test_the_largest_singular_value_of_random_kernels(shape: tuple[int, int], se
 def test_the_gradient_is_the_outer_product_of_the_singular_vectors() -> None:
     kernel = np.random.default_rng(1).normal(size=(6, 4))
     u, _, vt = np.linalg.svd(kernel)
-    gradient = jax.grad(spectral_norm)(jnp.asarray(kernel, jnp.float32))
+    _, gradient = value_and_gradient(jnp.asarray(kernel, jnp.float32))
     np.testing.assert_allclose(gradient, np.outer(u[:, 0], vt[0]), atol=1e-3)
 
 
 def test_a_kernel_of_zeros_has_norm_0_and_a_finite_gradient() -> None:
-    value, gradient = jax.value_and_grad(spectral_norm)(jnp.zeros((4, 3)))
+    value, gradient = value_and_gradient(jnp.zeros((4, 3)))
     assert float(value) == 0
     assert jnp.isfinite(gradient).all()
 
@@ -88,9 +90,10 @@ def test_a_kernel_of_zeros_has_norm_0_and_a_finite_gradient() -> None:
 def test_one_logit_for_each_code(normalized: bool) -> None:
     network = Discriminator((8, 8), normalized)
     codes = jax.random.normal(KEY, (5, 3))
-    logits, params = network.init_with_output(KEY, codes)
+    logits, params = jax.jit(network.init_with_output)(KEY, codes)
     assert logits.shape == (5,)
-    alone = [network.apply(params, code[None])[0] for code in codes]
+    apply = jax.jit(network.apply)
+    alone = [apply(params, code[None])[0] for code in codes]
     np.testing.assert_allclose(logits, alone, rtol=1e-4, atol=1e-6)
 
 
@@ -98,12 +101,12 @@ def test_with_normalised_kernels_logits_change_no_faster_than_codes() -> None:
     codes = jax.random.normal(KEY, (200, 3))
 
     def steepest(network: Discriminator) -> float:
-        params = jax.tree.map(lambda x: 10 * x, network.init(KEY, codes))
+        params = jax.tree.map(lambda x: 10 * x, jax.jit(network.init)(KEY, codes))
 
         def slope(code: Array) -> Array:
             return jnp.linalg.norm(jax.grad(lambda z: network.apply(params, z[None])[0])(code))
 
-        return float(jax.vmap(slope)(codes).max())
+        return float(jax.jit(jax.vmap(slope))(codes).max())
 
     assert steepest(Discriminator((32, 32), spectral_norm=True)) <= 1.001
     assert steepest(Discriminator((32, 32))) > 5

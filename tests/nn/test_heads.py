@@ -31,7 +31,7 @@ def parameters(model: nn.Module, shape: tuple[int, ...]) -> dict[str, tuple[int,
 
 
 def output(model: nn.Module, x: Array, seed: int = 0) -> Array:
-    return model.init_with_output(jax.random.key(seed), x)[0]
+    return jax.jit(model.init_with_output)(jax.random.key(seed), x)[0]
 
 
 @FIVE_CASES
@@ -42,7 +42,7 @@ def test_an_mlp_flattens_each_example_and_activates_after_every_layer(
     shape: tuple[int, ...], widths: tuple[int, ...]
 ) -> None:
     x = jax.random.normal(KEY, shape)
-    actual, params = MLP(widths).init_with_output(KEY, x)
+    actual, params = jax.jit(MLP(widths).init_with_output)(KEY, x)
 
     expected = np.asarray(x, np.float64).reshape(shape[0], -1)
     for i in range(len(widths)):
