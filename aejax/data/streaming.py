@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
 from aejax.batching import inputs
+from aejax.data.augmentation import Augmentation
 from aejax.data.feeds import Block, Feed, Tree, check_batch, shuffled
 
 grain = lazy_loader.load("grain", suppress_warning=True)  # only runs that stream pay for it
@@ -75,19 +76,20 @@ class StreamingFeed(Feed):
         return max(1, min(_BLOCK_BYTES // (row * self.batch_size * seeds), self.steps_per_epoch))
 
 
-def streaming_feed(images: Tree, batch_size: int, mesh: Mesh) -> StreamingFeed:
+def streaming_feed(images: Tree, batch_size: int, mesh: Mesh, augment: tuple[Augmentation, ...] = ()) -> StreamingFeed:
     """Makes a feed that keeps the images where they are and shows training what a `device_feed` would.
 
     Args:
       images: uint8 (n, height, width, channels), in numpy; or a tree of such arrays, n rows each.
       batch_size: rows per step over all devices.
       mesh: the devices.
+      augment: as of every feed.
 
     Raises:
       UserError: if there are fewer images than a batch holds, or the devices do not divide the batch.
     """
     check_batch(images, batch_size, mesh)
-    return StreamingFeed(images, batch_size, mesh)
+    return StreamingFeed(images, batch_size, mesh, augment)
 
 
 class _Batches:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from aejax import rng
+from aejax.data.augmentation import Augmentation
 from aejax.errors import UserError
 from aejax.nn.build import Network
 
@@ -49,6 +50,9 @@ class RunConfig:
     """for a first try, at most this many images of each split"""
     skip_unreadable: bool = False
     """leave out files of a folder that are no images, instead of refusing the folder"""
+    augment: tuple[Augmentation, ...] = ()
+    """flip: training images are mirrored left to right at random, which most digits and letters do not bear; crop: they
+    are shifted by up to an eighth of their size"""
     seed: int = at_least(0, 0, below=rng.SEEDS)
     """root of all randomness: initialisation, shuffling, noise"""
     seeds: int = at_least(1, 1)
