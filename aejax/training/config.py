@@ -137,6 +137,11 @@ def seeds_name(config: RunConfig) -> str:
     return f"seed{config.seed}" if config.seeds == 1 else f"seeds{config.seed}-{config.seed + config.seeds - 1}"
 
 
+def shown_seed(config: RunConfig) -> str:
+    """Says which seed is shown where only one of several can be, as in a picture; empty for a run of one."""
+    return "" if config.seeds == 1 else f"seed {config.seed} of {config.seed} to {config.seed + config.seeds - 1}"
+
+
 def plain_name(dataset: str) -> str:
     """For a run's folder: the dataset's name, or that of its file."""
     return Path(dataset).name or Path(dataset).resolve().name
