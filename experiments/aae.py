@@ -174,14 +174,16 @@ def run_one(
         trained = run.trained(states, mesh)
         models = {kind: trained[0], **{name: other.trained[0] for name, other in others.items()}}
         draw(config, run, data, models)
+        curves: tuple[str, ...] = ("bce", "discriminator_loss", "generator_loss", "discriminator_accuracy")
+        curves = ("loss", "distortion", "rate") if kind == "VAE" else curves
+        run.draw_curves(curves)
         splits = {name: without_labels(config, kind, part) for name, part in data.parts().items()}
         table = judge.joined(
             judge.of_splits(method, states, splits, mesh),
             judge.judge(trained, data.train, data.test, held_out=data.held_out, settings=judge.Settings.of(config)),
             {f"{judge.CODES}, {name}": other.table[judge.CODES] for name, other in others.items()},
         )
-        curves = "bce", "discriminator_loss", "generator_loss", "discriminator_accuracy"
-        run.finish(config, mesh, table, curves=("loss", "distortion", "rate") if kind == "VAE" else curves)
+        run.finish(config, mesh, table, curves=curves)
     return Outcome(trained, table)
 
 
@@ -261,7 +263,7 @@ def draw(config: Config, run: Run, data: Splits, models: Mapping[str, Trained]) 
         shown = {f"{name}, first two latents" if latents > 2 else name: points for name, points in samples.items()}
         run.figure("codes", plots.density({name: points[:, :2] for name, points in {**shown, **codes}.items()}))
     if latents == 2 and test.labels is not None:
-        run.figure("plane", plots.scatter(codes, test.labels))
+        run.figure("plane", plots.scatter(codes, test.labels, data.class_names))
     examples = test.one_per_class()
     pictures = {"input": as_float(examples)} | {name: one.reconstruct(examples) for name, one in models.items()}
     run.figure("reconstructions", plots.image_grid(pictures, f"{plain_name(config.dataset)}, test set"))

@@ -12,10 +12,14 @@ from tqdm import tqdm
 _SILENCE = 3  # seconds without a bar
 
 
-def bar(total: int, description: str, unit: str = " images") -> Any:
-    """Opens a bar on stderr that appears after 3 s, as a context; none where stderr is closed or no terminal."""
+def bar(total: int, description: str, unit: str = " images", *, at_once: bool = False) -> Any:
+    """Opens a bar on stderr that appears after 3 s, as a context; none where stderr is closed or no terminal.
+
+    A bar appears with an update, of which the first may be long in coming: with `at_once` it is there before it.
+    """
     disable = True if sys.stderr is None else None
-    return tqdm(total=total, desc=description, unit=unit, delay=_SILENCE, disable=disable, leave=False)
+    delay = 0 if at_once else _SILENCE
+    return tqdm(total=total, desc=description, unit=unit, delay=delay, disable=disable, leave=False)
 
 
 def on_all_cores(function: Callable[[slice], np.ndarray], count: int, size: int, description: str) -> np.ndarray:
