@@ -263,7 +263,7 @@ def draw(config: Config, run: Run, data: Splits, models: Mapping[str, Trained]) 
         shown = {f"{name}, first two latents" if latents > 2 else name: points for name, points in samples.items()}
         run.figure("codes", plots.density({name: points[:, :2] for name, points in {**shown, **codes}.items()}))
     if latents == 2 and test.labels is not None:
-        run.figure("plane", plots.scatter(codes, test.labels, data.class_names))
+        run.figure("plane", plots.scatter(codes, test.labels, data.class_names or None))
     examples = test.one_per_class()
     pictures = {"input": as_float(examples)} | {name: one.reconstruct(examples) for name, one in models.items()}
     run.figure("reconstructions", plots.image_grid(pictures, f"{plain_name(config.dataset)}, test set"))

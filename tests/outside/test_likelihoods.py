@@ -78,9 +78,9 @@ def test_value_and_gradient(case: Case) -> None:
     # Means of a distribution of pixels lie in [0, 1]; logits anywhere else than near 0, where a series takes over.
     outputs = RANDOM.uniform(0.2, 0.9, (3, 4 * case.ours.outputs_per_value))
     with jax.enable_x64(True):
-        images, raw = jnp.asarray(LEVELS), jnp.asarray(outputs)
-        values = case.ours.neg_log_prob(raw, images)
-        slopes = jax.grad(lambda o: case.ours.neg_log_prob(o, images).mean())(raw)
+        images = jnp.asarray(LEVELS)
+        values = jax.jit(case.ours.neg_log_prob)(outputs, images)
+        slopes = jax.jit(jax.grad(lambda o: case.ours.neg_log_prob(o, images).mean()))(outputs)
     same(values, case.twin(outputs, LEVELS), case.tolerance)
     same(slopes, gradient(lambda o: case.twin(o, LEVELS).mean(), outputs), case.tolerance)
 

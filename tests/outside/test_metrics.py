@@ -117,7 +117,7 @@ def test_the_maximum_mean_discrepancy(offset: float) -> None:
     kernel, tolerance = inverse_multiquadratic(2), 1e-12 if not offset else 1e-9
     with jax.enable_x64(True):
         a, b = jnp.asarray(x + offset), jnp.asarray(y + offset)
-        value, slopes = jax.value_and_grad(maximum_mean_discrepancy)(a, b, kernel)
+        value, slopes = jax.jit(jax.value_and_grad(lambda points: maximum_mean_discrepancy(points, b, kernel)))(a)
         gaussian = gaussian_kernel(0.7)(jnp.asarray([0.0, 1.0, 4.0]))
     same(value, twins.mmd(x, y), tolerance)
     same(slopes, gradient(lambda points: twins.mmd(points, y), x), tolerance)
@@ -142,9 +142,10 @@ def test_the_importance_sampled_likelihood_comes_to_the_evidence_of_a_linear_gau
     with jax.enable_x64(True):
         images = random_images(3).astype(jnp.float64)
         params = as_float64(random_params(2))
-        found = np.asarray(log_likelihood_by_importance(model, params, images, key, n, 3 * n))
-        drawn = model.terms(params, images, jax.random.key(9), n)
-        weights = np.exp(np.asarray(drawn.log_weights()) - evidence(params, images)[:, None])
+        estimate = jax.jit(lambda p, x: log_likelihood_by_importance(model, p, x, key, n, 3 * n))
+        found = np.asarray(estimate(params, images))
+        log_weights = jax.jit(lambda p, x: model.terms(p, x, jax.random.key(9), n).log_weights())(params, images)
+        weights = np.exp(np.asarray(log_weights) - evidence(params, images)[:, None])
     errors = weights.std(axis=1) / math.sqrt(n)
     assert (errors < 0.05).all()
     np.testing.assert_array_less(np.abs(np.exp(found - evidence(params, images)) - 1), 4 * errors)

@@ -94,9 +94,12 @@ def inputs() -> Inputs:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_value_and_gradient(case: Case, inputs: Inputs) -> None:
+    def mean(params: Any) -> tuple[Any, Any]:
+        values = case.ours(ours(params, inputs.images))
+        return values.mean(), values
+
     with jax.enable_x64(True):
-        values = case.ours(ours(inputs.params, inputs.images))
-        slopes = jax.grad(lambda p: case.ours(ours(p, inputs.images)).mean())(inputs.params)
+        slopes, values = jax.jit(jax.grad(mean, has_aux=True))(inputs.params)
 
     same(values, case.twin(inputs.twin(inputs.params)))
     same(flat(slopes), flat(gradient(lambda p: case.twin(inputs.twin(p)).mean(), inputs.params)))
@@ -105,7 +108,7 @@ def test_value_and_gradient(case: Case, inputs: Inputs) -> None:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_a_mistake_in_any_term_would_be_noticed(case: Case, inputs: Inputs) -> None:
     with jax.enable_x64(True):
-        terms = ours(inputs.params, inputs.images)
+        terms = jax.jit(ours)(inputs.params, inputs.images)
         for name in case.uses:
             for mistake in MISTAKES.values():
                 wrong = case.ours(terms._replace(**{name: mistake(getattr(terms, name))}))
