@@ -182,6 +182,9 @@ def run_one(
         models = {kind: trained[0], **{name: other.trained[0] for name, other in others.items()}}
         linear = judge.linear_baseline(trained[0], data.train)
         draw(config, run, data, models, linear)
+        curves: tuple[str, ...] = ("bce", "discriminator_loss", "generator_loss", "discriminator_accuracy")
+        curves = ("loss", "distortion", "rate") if kind == "VAE" else curves
+        run.draw_curves(curves)
         splits = {name: without_labels(config, kind, part) for name, part in data.parts().items()}
         table = judge.joined(
             judge.of_splits(method, states, splits, mesh),
@@ -195,8 +198,7 @@ def run_one(
             ),
             {f"{judge.CODES}, {name}": other.table[judge.CODES] for name, other in others.items()},
         )
-        curves = "bce", "discriminator_loss", "generator_loss", "discriminator_accuracy"
-        run.finish(config, mesh, table, curves=("loss", "distortion", "rate") if kind == "VAE" else curves)
+        run.finish(config, mesh, table, curves=curves)
     return Outcome(trained, table)
 
 
@@ -276,7 +278,7 @@ def draw(config: Config, run: Run, data: Splits, models: Mapping[str, Trained], 
         shown = {f"{name}, first two latents" if latents > 2 else name: points for name, points in samples.items()}
         run.figure("codes", plots.density({name: points[:, :2] for name, points in {**shown, **codes}.items()}))
     if latents == 2 and test.labels is not None:
-        run.figure("plane", plots.scatter(codes, test.labels))
+        run.figure("plane", plots.scatter(codes, test.labels, data.class_names or None))
     rows = pictures.reconstructions(models, test.one_per_class(), linear)
     run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
     grid = {name: one.generate(10, "pictures") for name, one in models.items()}

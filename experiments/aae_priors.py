@@ -14,8 +14,10 @@ from aejax import cli, plots, rng
 from aejax.errors import UserError
 from aejax.evaluation import judge
 from aejax.methods.gan_losses import GanLossName
+from aejax.models.priors import MixtureOnRing
 from aejax.models.trained import Trained
 from aejax.tables import Row, Table
+from aejax.training import report
 from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.runs import open_run
@@ -61,6 +63,7 @@ def main(config: Config) -> None:
     data = load_splits(config)
     if data.train.labels is None or data.test.labels is None:
         raise UserError(f"--dataset {config.dataset} has no labels, which colour the plane: choose another")
+    report.note(judge.left_out(data.train, data.test, prior=False))
     wanted = [of_prior(config, prior, 0) for prior in COLUMNS]
     wanted += [of_prior(config, prior, config.labels) for prior in COLUMNS if prior != "normal"]
     for one in wanted:
@@ -75,7 +78,7 @@ def main(config: Config) -> None:
         }
         for labels, row in ((0, "codes, no labels"), (config.labels, f"codes, {config.labels:,} labels")):
             rows[row] = {COLUMNS[p]: (z, data.test.labels) for (p, seen), z in codes.items() if seen == labels}
-        run.figure("priors", plots.planes(rows))
+        run.figure("priors", plots.planes(rows, plane_names(data.class_names)))
         table = {}
         for (prior, labels), outcome in outcomes.items():
             table[f"{prior}, {labels} labels" if labels else prior] = summary(outcome.table)
@@ -105,6 +108,11 @@ def of_prior(config: Config, prior: str, labels: int) -> aae.Config:
         judge_samples=False,
         parzen_samples=0,
     )
+
+
+def plane_names(class_names: tuple[str, ...]) -> list[str]:
+    """Returns the names of the dataset's classes, then the numbers of further parts of the priors."""
+    return [*class_names, *(str(part) for part in range(len(class_names), MixtureOnRing.parts))]
 
 
 def prior_samples(trained: Trained, n: int = 5000) -> tuple[np.ndarray, np.ndarray | None]:

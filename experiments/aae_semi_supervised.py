@@ -32,7 +32,7 @@ from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import LatentEncoder
 from aejax.nn.mlp import MLP, DenseDecoder
 from aejax.tables import Table, by_seed
-from aejax.training import optimizers
+from aejax.training import optimizers, report
 from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
@@ -90,6 +90,7 @@ def main(config: Config) -> None:
     if data.train.labels is None or data.held_out.labels is None or data.test.labels is None:
         raise UserError(f"--dataset {config.dataset} has no labels to judge by: choose another")
     check_batch(data.train.images, config.batch_size, mesh)
+    report.note(judge.left_out(data.train, data.test, latents=False, prior=False, pictures=False))
     classes = config.clusters or int(data.train.labels.max()) + 1
     model = build_model(config, data.image_shape, classes)
     feed = open_feed(config, training_examples(config, data.train, data.train.labels), config.batch_size, mesh)
@@ -106,12 +107,14 @@ def main(config: Config) -> None:
             evaluations={"held_out": of_split(data.held_out)},
         )
         trained = run.trained(states, mesh)
+        draw(config, run, trained[0], classes)
+        curves: tuple[str, ...] = ("bce", "error", "classification_loss", "discriminator_loss", "generator_loss")
+        curves = curves if config.clusters is None else (curves[0], *curves[3:])
+        run.draw_curves(curves)
         table = judge.of_splits(method, states, {name: of_split(part) for name, part in data.parts().items()}, mesh)
         if config.clusters is not None:
             table = judge.joined(table, cluster_errors(data, trained))
-        draw(config, run, trained[0], classes)
-        curves = ("bce", "error", "classification_loss", "discriminator_loss", "generator_loss")
-        run.finish(config, mesh, table, curves=curves if config.clusters is None else (curves[0], *curves[3:]))
+        run.finish(config, mesh, table, curves=curves)
 
 
 def build_model(config: Config, image_shape: tuple[int, ...], classes: int) -> LatentVariableModel:

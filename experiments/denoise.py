@@ -138,17 +138,19 @@ def train(config: Config, data: Splits) -> Trained:
             on_epoch=lambda states, step: run.draw(run.trained(states, mesh)[0].restore, examples, step),
         )
         trained = run.trained(states, mesh)
-        denoiser = trained[0]
+        denoiser, noisy = trained[0], trained[0].degrade(examples)
+        rows = {"clean": as_float(examples), "noisy": noisy, "denoised": denoiser.restore(examples)}
+        title = f"{plain_name(config.dataset)}, test set, {config.noise} noise"
+        run.figure("denoised", plots.image_grid(rows, title))
+        run.draw_curves()
         table = judge.of_splits(method, states, {name: part.images for name, part in parts.items()}, mesh)
         known = data.train.images[:FITTED_ON]
         filters = baselines.fit_denoisers(denoiser.degrade(known), as_float(known))
         judged = {name: part for name, part in parts.items() if name != "train"}
         table = judge.joined(table, judge.restorations(trained, judged, filters))
         best = max(filters, key=lambda name: table[f"test: {name}"]["psnr"])
-        noisy = denoiser.degrade(examples)
-        rows = {"clean": as_float(examples), "noisy": noisy, best.replace(", ", "\n"): filters[best](noisy)}
-        rows["denoised"] = denoiser.restore(examples)
-        title = f"{plain_name(config.dataset)}, test set, {config.noise} noise"
+        rows[best.replace(", ", "\n")] = filters[best](noisy)
+        rows["denoised"] = rows.pop("denoised")  # the last row
         run.figure("denoised", plots.image_grid(rows, title))
         run.finish(config, mesh, table)
     return denoiser

@@ -151,6 +151,7 @@ def main(config: Config) -> None:
         rows |= {config.network: resolver.restore(examples), "original": as_float(examples)}
         title = f"{plain_name(config.dataset)}, test set, {config.factor}x"
         run.figure("enlarged", plots.image_grid(rows, title))
+        run.draw_curves()
         if config.from_noise:
             key = rng.stream(rng.root_key(config.seed), "noise instead of images")
             noise = np.asarray(jax.random.bits(key, small.shape, jnp.uint8))

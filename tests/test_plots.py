@@ -294,6 +294,35 @@ def test_density_counts_the_points_over_one_square() -> None:
     assert narrow.get_array().max() > 2 * wide.get_array().max()
 
 
+def test_a_caption_leaves_the_figure_below_it_as_it_is() -> None:
+    def figure() -> Figure:
+        return plots.image_grid({"a": pictures(3), "b": pictures(3, seed=1)}, "title")
+
+    before, after = pixels(figure()), pixels(plots.captioned(figure(), "seed 0 of 0 to 2"))
+    strip = len(after) - len(before)
+    assert strip == 30
+    np.testing.assert_array_equal(after[strip:], before)
+    assert (after[:strip] < 128).any()
+
+
+@pytest.mark.parametrize("name", ["lines", "scatter", "sorted values"])
+def test_a_caption_overlaps_nothing(name: str) -> None:
+    points = np.random.default_rng(0).normal(size=(30, 2))
+    figure = {
+        "lines": lambda: plots.lines([0, 1], {"a": [0, 1]}, "x", "y", "title"),
+        "scatter": lambda: plots.scatter({"a": points}, np.arange(30) % 3),
+        "sorted values": lambda: plots.sorted_values({"a": {f"curve {i}": points[:, 0] for i in range(3)}}, "x"),
+    }[name]()
+    plots.captioned(figure, "seed 0 of 0 to 2")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    caption = figure.texts[-1].get_window_extent(renderer)
+    others = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    others += [legend.get_window_extent(renderer) for legend in figure.legends]
+    assert not any(caption.overlaps(other) for other in others)
+
+
 def test_mosaic_draws_row_by_row_and_fills_with_white() -> None:
     images = pictures(5, 4, 4)
     figure = plots.mosaic(images, 3, "samples")

@@ -71,12 +71,31 @@ class Settings(NamedTuple):
 
 
 def of_splits(method: Method, states: Sequence[State], splits: Mapping[str, Any], mesh: Mesh) -> Table:
-    """Averages the method's own metrics over each split: trees of arrays as a feed takes them, by name."""
+    """Averages the method's own metrics over each split: trees of arrays as a feed takes them, by name.
+
+    Of a larger "train" as many rows as "test" has are taken, evenly spread: `left_out` says so.
+    """
     evaluate = batching.over_images(method.evaluate, mesh)
-    return {
-        name: by_seed([mean_of_examples(evaluate(state, images)) for state in states])
-        for name, images in splits.items()
-    }
+    if {"train", "test"} <= set(splits):
+        splits = {**splits, "train": evenly_spread(splits["train"], batching.rows_of(splits["test"]))}
+    with parallel.bar(len(splits) * len(states), "evaluation", " splits", at_once=True) as bar:
+
+        def of_one(state: State, name: str) -> dict[str, float]:
+            bar.set_description(f"evaluation: {name}")
+            means = mean_of_examples(evaluate(state, splits[name]))
+            bar.update()
+            return means
+
+        return {name: by_seed([of_one(state, name) for state in states]) for name in splits}
+
+
+def evenly_spread(tree: Any, most: int) -> Any:
+    """Takes at most this many rows of a tree of arrays, evenly spread over all of them."""
+    rows = batching.rows_of(tree)
+    if rows <= most:
+        return tree
+    chosen = np.arange(most) * rows // most
+    return jax.tree.map(lambda array: array[chosen], tree)
 
 
 def judge(
@@ -145,20 +164,32 @@ def restorations(
     return joined(*(stage() for stage in _shown(stages)))
 
 
-def left_out(train: Labelled, test: Labelled, *, latents: bool = True, prior: bool = True) -> list[str]:
-    """Says in one line each what cannot be computed of a dataset, before anything is trained.
+def left_out(
+    train: Labelled, test: Labelled, *, latents: bool = True, prior: bool = True, pictures: bool = True
+) -> list[str]:
+    """Says in one line each what is not computed of a dataset, before anything is trained.
 
     Args:
       train: what is learnt from.
       test: what is judged.
       latents: whether the models' latents are to be probed.
       prior: whether the models have a prior, and with it samples to judge.
+      pictures: whether pictures are compared with images; else predicted labels are, of images with a known one.
     """
     shape, labels = test.images.shape[1:], (train.labels, test.labels)
-    found = [image_quality.ssim_needs(shape)]
+    found = [image_quality.ssim_needs(shape)] if pictures else []
     found += [representation.needs(shape, *labels)] if latents else []
     found += [sample_quality.needs(shape, *labels)] if prior else []
-    return [f"left out: {reason}" for reason in found if reason]
+    notes = [f"left out: {reason}" for reason in found if reason]
+    images, judged = (len(part.images) if pictures else _labelled(part) for part in (train, test))
+    if judged < len(test.images):
+        notes.append(f"left out: {len(test.images) - judged:,} of {len(test.images):,} test images, without a label")
+    if images > judged:
+        notes.append(
+            f'left out: {images - judged:,} of {images:,} training images from the row "train", which is judged on as '
+            'many as "test" has, evenly spread'
+        )
+    return notes
 
 
 def quality(pictures: np.ndarray, images: np.ndarray) -> dict[str, float]:
@@ -178,7 +209,7 @@ def quality(pictures: np.ndarray, images: np.ndarray) -> dict[str, float]:
 
 def _shown(stages: Mapping[str, Callable[[], Table]]) -> Iterator[Callable[[], Table]]:
     """Yields the stages with a progress bar that names the one at work."""
-    with parallel.bar(len(stages), "evaluation", " stages") as bar:
+    with parallel.bar(len(stages), "evaluation", " stages", at_once=True) as bar:
         for name, stage in stages.items():
             bar.set_description(f"evaluation: {name}")
             yield stage
@@ -292,6 +323,10 @@ def _samples(trained: Sequence[Trained], train: Labelled, test: Labelled, settin
         "training images": dict(figures(as_float(train.images[:count]))),
         "samples": by_seed([figures(one.generate(count)) for one in trained]),
     }
+
+
+def _labelled(part: Labelled) -> int:
+    return 0 if part.labels is None else int((np.asarray(part.labels) >= 0).sum())
 
 
 def _flat(codes: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ def active_units(means: np.ndarray, threshold: float = 0.01) -> int:
 
     Burda et al. (2015, arXiv:1509.00519), section 5.1, equation 12.
     """
-    return int((np.var(means, axis=0) > threshold).sum())
+    return int((np.var(means, axis=0, dtype=np.float64) > threshold).sum())
 
 
 def bits_per_dimension(nats: np.ndarray | float, values: int) -> np.ndarray | float:

@@ -12,10 +12,22 @@ from tqdm import tqdm
 _SILENCE = 3  # seconds without a bar
 
 
-def bar(total: int, description: str, unit: str = " images") -> Any:
-    """Opens a bar on stderr that appears after 3 s, as a context; none where stderr is closed or no terminal."""
-    disable = True if sys.stderr is None else None
-    return tqdm(total=total, desc=description, unit=unit, delay=_SILENCE, disable=disable, leave=False)
+def bar(total: int, description: str, unit: str = " images", *, at_once: bool = False) -> Any:
+    """Opens a bar on stderr that appears after 3 s, as a context; none where stderr is closed.
+
+    A bar appears with an update, of which the first may be long in coming: with `at_once` it is there before it. Where
+    stderr is no terminal, such as in a notebook's cell or a log file, it is written every 3 s at most.
+    """
+    closed = sys.stderr is None
+    return tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        delay=0 if at_once else _SILENCE,
+        mininterval=0.1 if not closed and sys.stderr.isatty() else _SILENCE,
+        disable=closed,
+        leave=False,
+    )
 
 
 def on_all_cores(function: Callable[[slice], np.ndarray], count: int, size: int, description: str) -> np.ndarray:

@@ -35,6 +35,9 @@ def knn_accuracy(
     from sklearn.neighbors import KNeighborsClassifier
 
     train, train_labels, test, test_labels = _labelled(train, train_labels, test, test_labels)
+    # scikit-learn takes distances as differences of squares, which lose their digits far from the origin.
+    centre = train.mean(axis=0, dtype=np.float64)
+    train, test = ((latents - centre).astype(latents.dtype) for latents in (train, test))
     if not 1 <= neighbours <= len(train):
         raise ValueError(f"expected 1 to {len(train)} neighbours, the number of training latents, got {neighbours}")
     # The trees that scikit-learn would choose for few dimensions use one core and slow down with every dimension.

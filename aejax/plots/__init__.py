@@ -16,6 +16,7 @@ from aejax.plots.pictures import tile as tile
 from aejax.plots.style import DPI as DPI
 from aejax.plots.style import LABELS as LABELS
 from aejax.plots.style import SPLITS as SPLITS
+from aejax.plots.style import captioned as captioned
 from aejax.plots.style import new_figure as new_figure
 from aejax.plots.style import printable as printable
 from aejax.plots.style import save as save

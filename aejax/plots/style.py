@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+_STRIP = 30  # pixels above a figure for its caption
 WIDTH = 900  # pixels: what a README shows without scaling
 SPLITS = ("train", "held_out", "test")
 LABELS = {
@@ -107,6 +108,25 @@ def printable(text: str, longest: int = 100, lines: bool = False) -> str:
     parts = [_cut("".join(map(_drawn, part)), longest) for part in (parts if lines else [" ".join(parts)])]
     shown = "\n".join(parts)
     return f" {shown}" if shown.startswith("_") else shown
+
+
+@styled()
+def captioned(figure: Figure, caption: str) -> Figure:
+    """Adds a strip above a finished figure with a line about all of it, such as which seed it shows."""
+    width, height = (float(size) for size in figure.get_size_inches())
+    strip = _STRIP / DPI
+    share = strip / (height + strip)
+    figure.set_size_inches(width, height + strip)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, 0, 1, 1 - share))  # type: ignore[call-arg]
+    else:
+        for axes in figure.axes:  # the same pixels
+            x, y, w, h = axes.get_position().bounds
+            axes.set_position((x, y * (1 - share), w, h * (1 - share)))
+    right = 1 - 8 / DPI / width
+    figure.text(right, 1 - share / 2, printable(caption), size=9, color=INK, ha="right", va="center")
+    return figure
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -82,7 +82,7 @@ class RunConfig:
     ema_decay: float = at_least(0, 0.0, below=1)
     """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
     on_nonfinite: OnNonFinite = "stop"
-    """a step with a NaN or infinite loss or gradient ends training; or it is left out, up to ten in a row"""
+    """a step with a NaN or infinite loss or gradient ends training; or it is left out, and the tenth in a row ends it"""
     devices: int = at_least(0, 0)
     """devices to split each batch over; 0: all GPUs or TPU cores; on a CPU one per core for convolutional networks, and
     one for dense ones, whose products use all cores"""
@@ -158,6 +158,11 @@ class JudgedConfig(RunConfig):
 def seeds_name(config: RunConfig) -> str:
     """Returns the part of a run's folder that names its seeds: seed0, or seeds0-4."""
     return f"seed{config.seed}" if config.seeds == 1 else f"seeds{config.seed}-{config.seed + config.seeds - 1}"
+
+
+def shown_seed(config: RunConfig) -> str:
+    """Says which seed is shown where only one of several can be, as in a picture; empty for a run of one."""
+    return "" if config.seeds == 1 else f"seed {config.seed} of {config.seed} to {config.seed + config.seeds - 1}"
 
 
 def plain_name(dataset: str) -> str:

@@ -26,7 +26,7 @@ from aejax.models.description import describe
 from aejax.models.trained import Trained
 from aejax.training import distributed, records, report
 from aejax.training.checkpoints import Checkpoints
-from aejax.training.config import OnNonFinite, RunConfig, options_as_json, plain_name
+from aejax.training.config import OnNonFinite, RunConfig, options_as_json, plain_name, shown_seed
 from aejax.training.disk import disk_errors_as_user_errors
 from aejax.training.fingerprints import MEANING
 from aejax.training.interruption import StopRequest, stop_requests
@@ -53,6 +53,7 @@ class Run:
       model: the model that is trained, if it was named.
       image_shape: (height, width, channels) of the images, if it was named.
       seed: the first seed.
+      caption: which of several seeds a figure shows; empty where there is one.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Run:
     ) -> None:
         self.path = path
         self.model, self.image_shape, self.seed = model, image_shape, seed
+        self.caption = ""
         self.stop = stop
         self.on_nonfinite = on_nonfinite
         self.record = record
@@ -109,15 +111,24 @@ class Run:
         pictures = np.concatenate([as_float(examples), reconstruct(examples)])
         self.log.picture("reconstructions", plots.tile(pictures, columns=len(examples)), step)
 
-    def figure(self, name: str, figure: Figure) -> None:
-        """Saves figures/<name>.png."""
+    def figure(self, name: str, figure: Figure, *, every_seed: bool = False) -> None:
+        """Saves figures/<name>.png; of a run of several seeds with its caption, unless it shows `every_seed`."""
         if distributed.first():
+            if self.caption and not every_seed:
+                plots.captioned(figure, self.caption)
             plots.save(figure, self.path / "figures" / f"{name}.png")
 
     def text(self, name: str, content: str) -> None:
         """Saves <name>, whole or not at all."""
         if distributed.first():
             write_text(self.path / name, content)
+
+    def draw_curves(self, curves: Sequence[str] = ("bce", "mse")) -> None:
+        """Draws figures/learning_curves.png: these metrics or, where the run has none of them, its loss."""
+        records = self.log.records() if distributed.first() else []
+        if records:  # a folder that sums up other runs has none
+            known = [name for name in curves if any(name in record for record in records)]
+            self.figure("learning_curves", plots.learning_curves(records, known or "loss"), every_seed=True)
 
     def finish(
         self, config: RunConfig, mesh: Mesh, table: tables.Table, curves: Sequence[str] = ("bce", "mse")
@@ -140,9 +151,7 @@ class Run:
             "per_seed": per_seed,
         }
         write_json(self.path / "summary.json", summary)
-        if records := self.log.records():  # a folder that sums up other runs has none
-            known = [name for name in curves if any(name in record for record in records)]
-            self.figure("learning_curves", plots.learning_curves(records, known or "loss"))
+        self.draw_curves(curves)
         print(tables.markdown({row: tables.cells(figures) for row, figures in means.items()}, "split", _TABLE_WIDTH))
         print(f"figures, metrics and checkpoints: {self.path}; code: {report.commit() or 'no git checkout'}")
 
@@ -183,6 +192,7 @@ def open_run(
         if not path.exists():
             raise UserError(f"{path}, made by process 0, is not there: set --runs to a folder that all processes share")
         run = Run(path, stop, record, config.on_nonfinite, model=model, image_shape=image_shape, seed=config.seed)
+        run.caption = shown_seed(config)
         try:
             yield run
         finally:

@@ -89,6 +89,7 @@ def test_a_methods_own_metrics_are_averaged_over_each_split_and_kept_for_each_se
     states = [jnp.float32(1), jnp.float32(3)]
     found = judge.of_splits(method, states, splits, make_mesh(1, 1))  # type: ignore[arg-type]
     assert list(found) == ["train", "test"]
+    splits["train"] = splits["train"][[0, 1, 3, 5]]  # as many as there are to test, evenly spread
     for name, images in splits.items():
         np.testing.assert_allclose(found[name]["loss"], as_float(images).mean() * np.array([1, 3]), rtol=1e-5)
 
@@ -110,7 +111,8 @@ def labelled(n: int, split: str, unknown: int = 0) -> Dataset:
 def test_a_vae_is_judged_by_all_that_it_has(vaes: list[Trained]) -> None:
     train, test = labelled(40, "train", unknown=5), labelled(20, "test", unknown=3)
     settings = judge.Settings(nll_samples=3, nll_images=5, parzen_samples=0)
-    assert judge.left_out(train, test) == []
+    (reason,) = judge.left_out(train, test)
+    assert reason.startswith('left out: 20 of 40 training images from the row "train"')
     found = judge.judge(vaes, train, test, settings=settings)
     assert list(found) == ["test", "test: PCA, 2 components", CODES, FLOOR, "training images", "samples"]
     row = found["test"]
@@ -143,6 +145,22 @@ def test_what_cannot_be_judged_is_left_out_and_said(vaes: list[Trained]) -> None
     assert set(unprobed["test"]) == {"mse", "psnr", "ssim"}
     all_unknown = labelled(30, "train", unknown=30)
     assert set(judge.judge(vaes[:1], all_unknown, all_unknown, settings=settings)["test"]) == set(found["test"])
+
+
+def test_where_labels_are_judged_images_without_one_are_left_out_and_said() -> None:
+    train, test = labelled(30, "train", unknown=10), labelled(20, "test", unknown=8)
+    first, second = judge.left_out(train, test, latents=False, prior=False, pictures=False)
+    assert first == "left out: 8 of 20 test images, without a label"
+    assert second.startswith("left out: 8 of 20 training images from the row")
+
+
+@pytest.mark.parametrize("most", [1, 3, 10, 11])
+def test_evenly_spread_rows_are_of_all_parts(most: int) -> None:
+    rows = judge.evenly_spread({"a": np.arange(10), "b": 2 * np.arange(10)}, most)
+    assert len(rows["a"]) == min(most, 10)
+    np.testing.assert_array_equal(rows["b"], 2 * rows["a"])
+    assert rows["a"][0] == 0
+    assert set(np.diff(rows["a"])) <= {10 // most, -(-10 // most)} | {1}
 
 
 def test_a_model_without_a_prior_or_latents_has_neither_rows_of_them() -> None:

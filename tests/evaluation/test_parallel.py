@@ -48,3 +48,11 @@ def test_a_closed_stderr_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "_SILENCE", 0)
     with parallel.bar(2, "nobody sees it") as bar:
         bar.update(2)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_log_file_has_a_bar_and_few_of_them(at_once: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with parallel.bar(1000, "work", at_once=at_once) as bar:
+        for _ in range(1000):
+            bar.update()
+    assert capsys.readouterr().err.count("work") == at_once

@@ -104,7 +104,7 @@ def test_an_experiment_works_or_says_in_one_line_what_helps(
     experiment, options, rows = EXPERIMENTS[name]
     module = importlib.import_module(f"experiments.{experiment}")
     if experiment == "latent_space":
-        monkeypatch.setattr(module, "DRAWS", 3)
+        monkeypatch.setattr(module, "READ", 20)
     if experiment == "denoise":
         monkeypatch.setattr(module, "UNet", lambda channels: UNet(channels, widths=(2,), blocks=(0,)))
     arguments = ["--dataset", datasets[kind], *SMALL, *options, "--runs", tmp_path / "runs"]

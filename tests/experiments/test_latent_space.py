@@ -14,12 +14,12 @@ from aejax.models.trained import Trained
 from aejax.nn.heads import Autoencoder
 from aejax.training.splits import Splits
 from experiments import latent_space
-from experiments.latent_space import grid, interpolations
+from experiments.latent_space import Config, grid, interpolations
 from tests.experiments.conftest import figures, run, summary
 
 
 def test_one_command_draws_both_planes_and_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latent_space, "DRAWS", 3)
+    monkeypatch.setattr(latent_space, "READ", 20)
     small = ["--dataset", "digits", "--image-size", 12, "--limit", 300, "--batch-size", 64, "--epochs", 1]
     small += ["--network", "tutorial"]
     run(latent_space, *small, "--devices", 1, "--html", "--html-points", 30, "--runs", tmp_path)
@@ -40,7 +40,25 @@ def test_one_command_draws_both_planes_and_the_page(tmp_path: Path, monkeypatch:
             assert rows[f"{model}: {row}"] == own[row]
     shares = {name: row for name, row in rows.items() if name.startswith("noise")}
     assert list(shares) == [f"noise {std:g}" for std in latent_space.NOISE]
-    assert all(0 <= share <= 1 for row in shares.values() for share in row.values())
+    for row in shares.values():
+        assert len(row) == 6
+        for model in ("autoencoder", "VAE"):
+            assert 0 <= row[f"{model}, low"] <= row[model] <= row[f"{model}, high"] <= 1
+
+
+def test_noise_is_judged_on_images_spread_over_the_test_set_each_with_its_own() -> None:
+    labels = np.arange(9000) % 3 - 1
+    rows = latent_space.read_rows(labels)
+    assert len(rows) == latent_space.READ >= 1000
+    assert (labels[rows] >= 0).all()
+    assert rows[0] < 10
+    assert rows[-1] > 8900
+    latents = np.random.default_rng(0).normal(50, [1, 3], (9000, 2)).astype(np.float32)
+    noise = latent_space.noise_in_latents(Config(), "read", latents, 5000)
+    assert (noise[0] == 0).all()
+    expected = np.array(latent_space.NOISE)[1:, None] * [1, 3]
+    np.testing.assert_allclose(noise[1:].std(axis=1), expected, rtol=0.06)
+    assert len(np.unique(noise[1, :, 0])) > 4900
 
 
 def test_the_grid_has_the_second_latent_upwards() -> None:

@@ -16,6 +16,8 @@ from aejax.training.config import RunConfig, at_least, options_as_json
 from aejax.training.devices import make_mesh
 from aejax.training.runs import Run, open_run, write_json
 
+SEED = "seed 4 of 4 to 6"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):
@@ -226,6 +228,16 @@ def test_a_figure_lands_in_figures(tmp_path: Path) -> None:
     with open_run(Config(runs=tmp_path, name="one"), "exp") as run:
         run.figure("empty", Figure())
         assert (run.path / "figures/empty.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("seeds", "every_seed", "shown"), [(1, False, []), (3, False, [SEED]), (3, True, [])])
+def test_a_figure_of_one_of_several_seeds_says_which(
+    tmp_path: Path, seeds: int, every_seed: bool, shown: list[str]
+) -> None:
+    figure = Figure()
+    with open_run(Config(runs=tmp_path, name="one", seed=4, seeds=seeds), "exp") as run:
+        run.figure("empty", figure, every_seed=every_seed)
+    assert [text.get_text() for text in figure.texts] == shown
 
 
 def test_finish_leaves_a_summary_curves_and_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
