@@ -53,6 +53,7 @@ class Run:
       model: the model that is trained, if it was named.
       image_shape: (height, width, channels) of the images, if it was named.
       seed: the first seed.
+      resumed: whether an earlier program had left something here.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class Run:
         self.stop = stop
         self.on_nonfinite = on_nonfinite
         self.record = record
+        report.commit()  # is remembered: of the code that was loaded, whatever becomes of it while the run trains
+        self.resumed = any((path / name).exists() for name in ("checkpoints", "summary.json"))
         self.checkpoints = Checkpoints(path / "checkpoints", records.identity(record))
         self.log = MetricsLog(path, writes=distributed.first())
 
@@ -136,6 +139,8 @@ class Run:
             "experiment": self.record["experiment"],
             "options": options_as_json(config),
             "environment": report.environment(mesh),
+            "command": report.command(),
+            "seconds": None if self.resumed else report.seconds(),
             "splits": means,
             "per_seed": per_seed,
         }

@@ -1,0 +1,277 @@
+"""Tables and figures of the pages, written from the recorded results.
+
+A page keeps its prose, and says in a comment what is to be written between the comment and `<!-- end -->`:
+
+    <!-- table: vae/mnist                   the table of a result
+    rows: train | test                      only these lines, in this order
+    columns: loss | psnr                    only these columns
+    transposed                              a line for each metric
+    -->
+
+    <!-- run: vae/mnist -->                 date, commit, seeds and hardware, the commands, and the table, with the same
+                                            settings
+
+    <!-- references: vae/mnist | aae/mnist -->      ours, the reference, and whether it was reached
+
+    <!-- text
+    | latents | psnr                         | gain                                            |
+    | 16      | {vae/mnist test/psnr}        | {vae/mnist test/psnr - test: PCA, 16/psnr!.2g}  |
+    -->                                     any text; "{<result> <what>}" is a figure, line/column, or the difference
+                                            of two; or seeds, date, commit, time. "!mean" leaves the sd out, and
+                                            "!.1f" formats the mean. Cells are aligned
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aejax.errors import UserError
+from aejax.tables import decimal, markdown
+from experiments.rows import result
+from experiments.rows.result import Figure, Result
+
+ROOT = Path(__file__).parents[2]
+WIDEST = 138  # characters of a table, which may have 140
+BLOCK = re.compile(r"^<!-- (table|run|references|text)\b:?(.*?)-->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\{([a-z0-9_]+/[\w.\-]+) ([^{}]+)\}")
+_HEADLINE = ("measure", "ours ± sd", "seeds", "reference", "reached?")
+
+
+def pages() -> list[Path]:
+    """Returns the pages whose tables are written."""
+    return [ROOT / "README.md", ROOT / "experiments/README.md", *sorted((ROOT / "experiments/results").glob("*.md"))]
+
+
+def write_all() -> Iterator[Path]:
+    """Writes the tables of all pages; yields those that have changed."""
+    for page in pages():
+        old = page.read_text(encoding="utf-8")
+        new = written(old, page.name)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+            yield page
+
+
+def written(text: str, page: str = "page", folder: Path = result.ROWS) -> str:
+    """Returns a page's text with everything written that its comments ask for.
+
+    Raises:
+      UserError: for a result, a line or a column that is not recorded, with the page's name.
+    """
+
+    def fill(found: re.Match) -> str:
+        content = of_block(found[1], found[2].strip("\n "), folder)
+        return f"<!-- {found[1]}{_comment(found[0])}\n\n{content}\n\n<!-- end -->"
+
+    try:
+        return BLOCK.sub(fill, text)
+    except UserError as error:
+        raise UserError(f"{page}: {error}") from None
+
+
+def of_block(kind: str, body: str, folder: Path = result.ROWS) -> str:
+    """Returns what a comment asks for: its kind, and the text after it."""
+    if kind == "text":
+        return aligned(_PLACEHOLDER.sub(lambda found: value(result.read(found[1], folder), found[2]), body))
+    if kind == "references":
+        return references([result.read(name.strip(), folder) for name in body.split("|")])
+    name, *lines = body.splitlines()
+    settings: dict[str, list[str]] = {}
+    for line in lines:
+        setting, _, values = line.partition(":")
+        settings[setting.strip()] = [part.strip() for part in values.split("|")]
+    if unknown := set(settings) - {"rows", "columns", "transposed"}:
+        raise UserError(f"{name}: there is no setting {min(unknown)!r}: choose from rows, columns, transposed")
+    one = result.read(name.strip(), folder)
+    shown = table(one, settings.get("rows"), settings.get("columns"), transposed="transposed" in settings)
+    return shown if kind == "table" else f"{provenance(one)}\n\n{shown}"
+
+
+def table(
+    one: Result, rows: list[str] | None = None, columns: list[str] | None = None, *, transposed: bool = False
+) -> str:
+    """Returns a result's figures as a Markdown table, or as several below each other where one would be too wide.
+
+    Raises:
+      UserError: for a line or a column that the result does not have.
+    """
+    for line in rows or ():
+        if line not in one.figures:
+            raise UserError(f"there is no line {line!r}: choose from {', '.join(one.figures)}")
+    for column in columns or ():
+        if not any(column in one.figures[line] for line in rows or one.figures):
+            raise UserError(f"there is no column {column!r} in these lines: {', '.join(rows or one.figures)}")
+    figures = {line: one.figures[line] for line in rows or one.figures}
+    names = columns or list(dict.fromkeys(column for line in figures.values() for column in line))
+    cells = {line: {name: found[name].cell() for name in names if name in found} for line, found in figures.items()}
+    cells = {line: found for line, found in cells.items() if found}
+    if transposed:
+        cells = {name: {line: found[name] for line, found in cells.items() if name in found} for name in names}
+    return markdown(cells, "metric" if transposed else "split", WIDEST)
+
+
+def provenance(one: Result) -> str:
+    """Returns when, where and how a result was made, and its commands, as Markdown."""
+    facts = [one.date or "date not known", f"commit {one.commit or 'not known'}"]
+    if one.seeds:
+        facts.append(f"{'seed' if len(one.seeds) == 1 else 'seeds'} {seeds_text(one.seeds)}")
+        facts[-1] += ", mean ± sample standard deviation" if len(one.seeds) > 1 else ""
+    if one.seconds is not None:
+        facts.append(f"{time_text(one.seconds)} in all")
+    machine = "; ".join(f"{name} {value}" if name in VERSIONS else str(value) for name, value in _shown(one).items())
+    sentences = [", ".join(facts) + ".", f"{machine}." if machine else "", one.note or ""]
+    commands = "\n".join(map(_wrapped, one.commands))
+    paragraphs = [_filled(" ".join(filter(None, sentences)))]
+    if one.not_remade is not None:
+        paragraphs.append(_filled(f"`python -m experiments.reproduce` does not run this again: {one.not_remade}."))
+    return "\n\n".join([*paragraphs, f"```\n{commands}\n```"] if commands else paragraphs)
+
+
+VERSIONS = ("python", "jax", "flax", "optax")
+
+
+def _shown(one: Result) -> Mapping[str, Any]:
+    order = ("machine", "devices", *VERSIONS)
+    return {name: one.environment[name] for name in order if one.environment.get(name)}
+
+
+def references(results: list[Result]) -> str:
+    """Returns a table of ours, the reference and whether it was reached, for all references of the results."""
+    lines = []
+    for one in results:
+        for reference in one.references:
+            better = reference.get("better")
+            arrow = {"higher": " ↑", "lower": " ↓", None: ""}[better]
+            ours = one.figure(reference["figure"]) if reference.get("figure") else None
+            seeds = seeds_text(one.seeds) if ours is not None else ""
+            theirs = _reference_value(one, reference)
+            shown = ", ".join(filter(None, ["" if theirs is None else theirs.cell(), reference.get("source") or ""]))
+            cells = [f"{reference['measure']}{arrow}", "" if ours is None else ours.cell(), seeds, shown or "none"]
+            lines.append([reference["study"], *cells, reached(ours, theirs, better, reference.get("remark"))])
+            if ours is not None and len(one.seeds) == 1 and better is not None:
+                lines[-1][-1] += ", one seed"
+    return aligned("\n".join("| " + " | ".join(line) + " |" for line in [["study", *_HEADLINE], *lines]))
+
+
+def reached(ours: Figure | None, theirs: Figure | None, better: str | None, remark: str | None = None) -> str:
+    """Says whether our mean is as good as the reference, with a remark."""
+    if ours is None:
+        return remark or "not run"
+    if ours.mean is None or theirs is None or theirs.mean is None or better is None:
+        return remark or "open"
+    met = ours.mean >= theirs.mean if better == "higher" else ours.mean <= theirs.mean
+    return ", ".join(filter(None, ["reached" if met else "**missed**", remark]))
+
+
+def _reference_value(one: Result, reference: Mapping[str, Any]) -> Figure | None:
+    wanted = reference.get("value")
+    if wanted is None:
+        return None
+    return one.figure(wanted) if isinstance(wanted, str) else Figure(float(wanted), reference.get("sd"))
+
+
+def value(one: Result, what: str) -> str:
+    """Returns what "{<result> <what>}" stands for in a text.
+
+    Raises:
+      UserError: if the result has nothing of that name.
+    """
+    facts = {"seeds": seeds_text(one.seeds), "date": one.date, "commit": one.commit, "time": time_text(one.seconds)}
+    if what in facts:
+        return facts[what] or "not known"
+    address, _, style = what.partition("!")
+    first, *others = (one.figure(part) for part in address.split(" - "))
+    for other in others:
+        first = difference(first, other)
+    if not style or first.mean is None:
+        return first.cell()
+    return decimal(first.mean) if style == "mean" else format(first.mean, style)
+
+
+def difference(first: Figure, second: Figure) -> Figure:
+    """Subtracts a figure from another: seed by seed where both are known, else one of them must have no spread.
+
+    Raises:
+      UserError: for two figures with spreads whose seeds' values are not known, or for words.
+    """
+    if first.mean is None or second.mean is None:
+        raise UserError("words cannot be subtracted")
+    if first.values and second.values and len(first.values) == len(second.values):
+        return Figure.of_seeds(np.subtract(first.values, second.values))
+    if first.sd is not None and second.sd is not None:
+        raise UserError("the difference of two means needs the values of each seed, or one without a spread")
+    return Figure(first.mean - second.mean, second.sd if first.sd is None else first.sd)
+
+
+def seeds_text(seeds: tuple[int, ...]) -> str:
+    """Returns "0-2" for 0, 1, 2, and a list for seeds with gaps."""
+    if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def time_text(seconds: float | None) -> str:
+    """Returns "12 s", "3 min 5 s" or "2 h 10 min"; nothing where it is not known."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def aligned(text: str) -> str:
+    """Aligns the cells of each Markdown table in a text; a rule is put below its first line."""
+    lines, found, result_lines = text.splitlines(), [], []
+    for line in [*lines, ""]:
+        if line.startswith("|"):
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            if not all(re.fullmatch(r":?-+:?", cell) for cell in cells):
+                found.append(cells)
+            continue
+        if found:
+            result_lines += _table_lines(found)
+            found = []
+        result_lines.append(line)
+    return "\n".join(result_lines).rstrip("\n")
+
+
+def _table_lines(rows: list[list[str]]) -> list[str]:
+    width = max(map(len, rows))
+    rows = [row + [""] * (width - len(row)) for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(width)]
+    rows.insert(1, ["-" * size for size in widths])
+    return ["| " + " | ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)) + " |" for row in rows]
+
+
+def _comment(block: str) -> str:
+    """The comment of a block after its kind, as the page has it."""
+    opening = block[: block.index("-->") + len("-->")]
+    return re.sub(r"^<!-- \w+", "", opening)
+
+
+def _wrapped(command: str) -> str:
+    """Breaks a command over lines of at most 118 characters."""
+    lines = [""]
+    for word in shlex.split(command):
+        quoted = shlex.quote(word)
+        if len(lines[-1]) + len(quoted) > 115 and lines[-1]:
+            lines.append("  " + quoted)
+        else:
+            lines[-1] = f"{lines[-1]} {quoted}".lstrip() if len(lines) == 1 else f"{lines[-1]} {quoted}"
+    return " \\\n".join(lines)
+
+
+def _filled(text: str) -> str:
+    """Breaks a paragraph at 120 characters."""
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + 1 + len(word) > 120 and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".lstrip()
+    return "\n".join(lines)
