@@ -20,7 +20,7 @@ import tyro
 from aejax import cli
 from aejax.errors import UserError
 from aejax.tables import markdown
-from experiments.rows import comparison, pages, result, running
+from experiments.rows import comparison, pages, result, running, wording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,8 @@ def listing() -> str:
     table = {
         name: {
             "what": one.title,
-            "seeds": pages.seeds_text(one.seeds),
-            "time": pages.time_text(one.seconds),
+            "seeds": wording.seeds_text(one.seeds),
+            "time": wording.time_text(one.seconds),
             "recorded": one.date or "",
             "": "" if one.not_remade is None else "not run again",
         }

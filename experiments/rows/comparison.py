@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from scipy import stats
 
-from experiments.rows.result import DIGITS, PRINTED, Figure, Figures, rounded
+from experiments.rows.result import DIGITS, PRINTED, Figure, Figures, digits, rounded
 
 ROUNDING = 1e-4  # relative difference that other processors and versions may make where no seed matters
 LARGEST_Z = 3.0
@@ -86,9 +86,8 @@ def _equal(recorded: Figure, found: Figure) -> bool:
         return len(old) == len(new) and all(map(_same, old, new))
     assert recorded.mean is not None
     assert found.mean is not None
-    digits, sd_digits = PRINTED
-    sd = None if recorded.sd is None else rounded(found.sd or 0.0, sd_digits)
-    return rounded(found.mean, digits) == recorded.mean and sd == recorded.sd
+    sd = None if recorded.sd is None else rounded(found.sd or 0.0, PRINTED[1])
+    return rounded(found.mean, max(PRINTED[0], digits(recorded.mean))) == recorded.mean and sd == recorded.sd
 
 
 def _same(old: float | None, new: float | None) -> bool:

@@ -17,22 +17,23 @@ A page keeps its prose, and says in a comment what is to be written between the 
     | latents | psnr                         | gain                                            |
     | 16      | {vae/mnist test/psnr}        | {vae/mnist test/psnr - test: PCA, 16/psnr!.2g}  |
     -->                                     any text; "{<result> <what>}" is a figure, line/column, or the difference
-                                            of two; or seeds, date, commit, time. "!mean" leaves the sd out, and
+                                            of two; sqrt(LINE/COLUMN² - LINE/COLUMN²); the value of its reference;
+                                            or reached, seeds, date, commit, time. "!mean" leaves the sd out, and
                                             "!.1f" formats the mean. Cells are aligned
 """
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aejax.errors import UserError
-from aejax.tables import decimal, markdown
+from aejax.tables import markdown
 from experiments.rows import result
-from experiments.rows.result import Figure, Result
+from experiments.rows.result import Result
+from experiments.rows.wording import ours_of, reached_of, seeds_text, theirs_of, time_text, value
 
 ROOT = Path(__file__).parents[2]
 WIDEST = 138  # characters of a table, which may have 140
@@ -56,7 +57,7 @@ def write_all() -> Iterator[Path]:
             yield page
 
 
-def written(text: str, page: str = "page", folder: Path = result.ROWS) -> str:
+def written(text: str, page: str = "page") -> str:
     """Returns a page's text with everything written that its comments ask for.
 
     Raises:
@@ -64,7 +65,7 @@ def written(text: str, page: str = "page", folder: Path = result.ROWS) -> str:
     """
 
     def fill(found: re.Match) -> str:
-        content = of_block(found[1], found[2].strip("\n "), folder)
+        content = of_block(found[1], found[2].strip("\n "))
         return f"<!-- {found[1]}{_comment(found[0])}\n\n{content}\n\n<!-- end -->"
 
     try:
@@ -73,12 +74,12 @@ def written(text: str, page: str = "page", folder: Path = result.ROWS) -> str:
         raise UserError(f"{page}: {error}") from None
 
 
-def of_block(kind: str, body: str, folder: Path = result.ROWS) -> str:
+def of_block(kind: str, body: str) -> str:
     """Returns what a comment asks for: its kind, and the text after it."""
     if kind == "text":
-        return aligned(_PLACEHOLDER.sub(lambda found: value(result.read(found[1], folder), found[2]), body))
+        return _filled(aligned(_PLACEHOLDER.sub(lambda found: value(result.read(found[1]), found[2]), body)))
     if kind == "references":
-        return references([result.read(name.strip(), folder) for name in body.split("|")])
+        return references([result.read(name.strip()) for name in body.split("|")])
     name, *lines = body.splitlines()
     settings: dict[str, list[str]] = {}
     for line in lines:
@@ -86,7 +87,7 @@ def of_block(kind: str, body: str, folder: Path = result.ROWS) -> str:
         settings[setting.strip()] = [part.strip() for part in values.split("|")]
     if unknown := set(settings) - {"rows", "columns", "transposed"}:
         raise UserError(f"{name}: there is no setting {min(unknown)!r}: choose from rows, columns, transposed")
-    one = result.read(name.strip(), folder)
+    one = result.read(name.strip())
     shown = table(one, settings.get("rows"), settings.get("columns"), transposed="transposed" in settings)
     return shown if kind == "table" else f"{provenance(one)}\n\n{shown}"
 
@@ -141,87 +142,17 @@ def _shown(one: Result) -> Mapping[str, Any]:
 
 def references(results: list[Result]) -> str:
     """Returns a table of ours, the reference and whether it was reached, for all references of the results."""
-    lines = []
+    lines = [["study", *_HEADLINE]]
     for one in results:
         for reference in one.references:
-            better = reference.get("better")
-            arrow = {"higher": " ↑", "lower": " ↓", None: ""}[better]
-            ours = one.figure(reference["figure"]) if reference.get("figure") else None
-            seeds = seeds_text(one.seeds) if ours is not None else ""
-            theirs = _reference_value(one, reference)
-            shown = ", ".join(filter(None, ["" if theirs is None else theirs.cell(), reference.get("source") or ""]))
-            cells = [f"{reference['measure']}{arrow}", "" if ours is None else ours.cell(), seeds, shown or "none"]
-            lines.append([reference["study"], *cells, reached(ours, theirs, better, reference.get("remark"))])
-            if ours is not None and len(one.seeds) == 1 and better is not None:
-                lines[-1][-1] += ", one seed"
-    return aligned("\n".join("| " + " | ".join(line) + " |" for line in [["study", *_HEADLINE], *lines]))
-
-
-def reached(ours: Figure | None, theirs: Figure | None, better: str | None, remark: str | None = None) -> str:
-    """Says whether our mean is as good as the reference, with a remark."""
-    if ours is None:
-        return remark or "not run"
-    if ours.mean is None or theirs is None or theirs.mean is None or better is None:
-        return remark or "open"
-    met = ours.mean >= theirs.mean if better == "higher" else ours.mean <= theirs.mean
-    return ", ".join(filter(None, ["reached" if met else "**missed**", remark]))
-
-
-def _reference_value(one: Result, reference: Mapping[str, Any]) -> Figure | None:
-    wanted = reference.get("value")
-    if wanted is None:
-        return None
-    return one.figure(wanted) if isinstance(wanted, str) else Figure(float(wanted), reference.get("sd"))
-
-
-def value(one: Result, what: str) -> str:
-    """Returns what "{<result> <what>}" stands for in a text.
-
-    Raises:
-      UserError: if the result has nothing of that name.
-    """
-    facts = {"seeds": seeds_text(one.seeds), "date": one.date, "commit": one.commit, "time": time_text(one.seconds)}
-    if what in facts:
-        return facts[what] or "not known"
-    address, _, style = what.partition("!")
-    first, *others = (one.figure(part) for part in address.split(" - "))
-    for other in others:
-        first = difference(first, other)
-    if not style or first.mean is None:
-        return first.cell()
-    return decimal(first.mean) if style == "mean" else format(first.mean, style)
-
-
-def difference(first: Figure, second: Figure) -> Figure:
-    """Subtracts a figure from another: seed by seed where both are known, else one of them must have no spread.
-
-    Raises:
-      UserError: for two figures with spreads whose seeds' values are not known, or for words.
-    """
-    if first.mean is None or second.mean is None:
-        raise UserError("words cannot be subtracted")
-    if first.values and second.values and len(first.values) == len(second.values):
-        return Figure.of_seeds(np.subtract(first.values, second.values))
-    if first.sd is not None and second.sd is not None:
-        raise UserError("the difference of two means needs the values of each seed, or one without a spread")
-    return Figure(first.mean - second.mean, second.sd if first.sd is None else first.sd)
-
-
-def seeds_text(seeds: tuple[int, ...]) -> str:
-    """Returns "0-2" for 0, 1, 2, and a list for seeds with gaps."""
-    if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
-        return f"{seeds[0]}-{seeds[-1]}"
-    return ", ".join(map(str, seeds))
-
-
-def time_text(seconds: float | None) -> str:
-    """Returns "12 s", "3 min 5 s" or "2 h 10 min"; nothing where it is not known."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+            arrow = {"higher": " ↑", "lower": " ↓"}.get(reference.get("better") or "", "")
+            ours, theirs = ours_of(one, reference), theirs_of(one, reference)
+            source = [theirs.cell()] if theirs is not None else []
+            source += [reference["source"]] if reference.get("source") else []
+            known = ("", "") if ours is None else (ours.cell(), seeds_text(one.seeds))
+            shown = ", ".join(source) or "none"
+            lines.append([reference["study"], reference["measure"] + arrow, *known, shown, reached_of(one, reference)])
+    return aligned("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
 
 def aligned(text: str) -> str:
@@ -267,11 +198,12 @@ def _wrapped(command: str) -> str:
 
 
 def _filled(text: str) -> str:
-    """Breaks a paragraph at 120 characters."""
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + 1 + len(word) > 120 and lines[-1]:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}".lstrip()
-    return "\n".join(lines)
+    """Breaks each paragraph that is no table at 120 characters, and indents the further lines of an item of a list."""
+
+    def fill(paragraph: str) -> str:
+        indent = "  " if paragraph.startswith("- ") else ""
+        words = " ".join(paragraph.split())
+        return textwrap.fill(words, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+    parts = re.split(r"\n\n+|\n(?=- )", text)
+    return "\n\n".join(part if part.startswith("|") else fill(part) for part in parts).replace("\n\n- ", "\n- ")

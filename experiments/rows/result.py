@@ -26,11 +26,11 @@ class Figure:
     """One figure of a result.
 
     Attributes:
-      mean: over seeds; None for a figure that is words.
+      mean: over seeds; None for a figure that is no number.
       sd: the sample standard deviation over seeds; None: one seed, or the same for all.
       values: of each seed; empty where only mean and sd were kept, or where the figure does not depend on the seed.
       printed: whether mean and sd were taken from a page, with as many digits as it printed.
-      text: the words of a figure that is no number.
+      text: the words that are shown instead, where there are any.
     """
 
     mean: float | None = None
@@ -62,7 +62,7 @@ class Figure:
 
     def as_json(self) -> dict[str, Any]:
         """Returns what `of_json` reads."""
-        if self.text is not None:
+        if self.mean is None:
             return {"text": self.text}
         if self.values:
             return {"values": list(self.values)}
@@ -71,9 +71,11 @@ class Figure:
         return {"mean": self.mean} if self.sd is None else {"mean": self.mean, "sd": self.sd}
 
     def cell(self) -> str:
-        """Returns the text of a table's cell: "mean ± sd", the mean, or the words."""
-        if self.mean is None:
+        """Returns the text of a table's cell: the words, "mean ± sd" or the mean."""
+        if self.text is not None or self.mean is None:
             return self.text or ""
+        if self.printed and self.sd is None and digits(self.mean) > PRINTED[0]:
+            return f"{self.mean:.{digits(self.mean)}g}"
         return decimal(self.mean) if self.sd is None else plus_minus(self.mean, self.sd)
 
 
@@ -130,18 +132,23 @@ class Result:
         return self.figures[line][column]
 
 
-def rounded(value: float, digits: int = DIGITS) -> float:
+def rounded(value: float, count: int = DIGITS) -> float:
     """Rounds to a number of significant digits."""
-    return float(f"{value:.{digits}g}")
+    return float(f"{value:.{count}g}")
 
 
-def read(name: str, folder: Path = ROWS) -> Result:
+def digits(value: float) -> int:
+    """Counts the significant digits that a number is written with."""
+    return len(f"{value:.{DIGITS - 1}e}".split("e")[0].replace(".", "").lstrip("-").rstrip("0"))
+
+
+def read(name: str) -> Result:
     """Reads a result by its name.
 
     Raises:
       UserError: if there is none, or its file is damaged.
     """
-    file = folder / f"{name}.json"
+    file = ROWS / f"{name}.json"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         figures = {
@@ -157,7 +164,7 @@ def read(name: str, folder: Path = ROWS) -> Result:
         raise UserError(f"{file} is damaged ({type(error).__name__}: {error}): record it again") from None
 
 
-def write(name: str, result: Result, folder: Path = ROWS) -> Path:
+def write(name: str, result: Result) -> Path:
     """Writes a result's file, whole or not at all.
 
     Raises:
@@ -171,7 +178,7 @@ def write(name: str, result: Result, folder: Path = ROWS) -> Path:
             for line, columns in result.figures.items()
         }
     }
-    file = folder / f"{name}.json"
+    file = ROWS / f"{name}.json"
     partial = file.with_suffix(".tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -182,18 +189,18 @@ def write(name: str, result: Result, folder: Path = ROWS) -> Path:
     return file
 
 
-def names(folder: Path = ROWS) -> list[str]:
+def names() -> list[str]:
     """Returns the names of all recorded results."""
-    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("*/*.json"))
+    return sorted(file.relative_to(ROWS).with_suffix("").as_posix() for file in ROWS.glob("*/*.json"))
 
 
-def matching(words: tuple[str, ...], folder: Path = ROWS) -> list[str]:
+def matching(words: tuple[str, ...]) -> list[str]:
     """Returns the names that the words mean: a study, the start of a name with or without its study.
 
     Raises:
       UserError: if a word means none.
     """
-    known, found = names(folder), []
+    known, found = names(), []
     for word in words:
         meant = [
             name
