@@ -152,9 +152,11 @@ def result_of(runs: Sequence[Finished], commands: Sequence[str] = ()) -> Result:
       UserError: if the runs do not belong together, or what made them is not known.
     """
     figures, first = figures_of(runs), runs[0]
-    typed = list(commands) or [run.command for run in runs if run.command]
-    if not typed:
-        raise UserError(f"{first.folder} does not say what made it: add --command 'python -m experiments....'")
+    typed = list(commands)
+    for run in runs if not commands else ():
+        if run.command is None:
+            raise UserError(f"{run.folder} does not say what made it: add --command 'python -m experiments....'")
+        typed.append(run.command)
     plain = [_without_places(command) for command in dict.fromkeys(typed)]
     commits = list(dict.fromkeys(run.environment.pop("commit", None) for run in runs))
     dates = sorted(run.environment.pop("finished", None) or "" for run in runs)
