@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.rows import pages, result
+from experiments.rows import grids, pages, result
 from tests.experiments.conftest import parsed
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +81,7 @@ def test_every_results_page_is_in_the_headline_table_and_every_figure_on_a_page(
 def test_what_a_page_says_is_what_the_files_say(page: Path) -> None:
     """After a change of either: python -m experiments.reproduce --pages."""
     assert pages.written(page.read_text(), page.name) == page.read_text()
+    assert [grid.figure for grid in pages.grids_of(page.read_text()) if not grids.is_drawn(grid, page.parent)] == []
 
 
 @pytest.mark.parametrize("page", pages.pages(), ids=lambda file: str(file.relative_to(ROOT)))
@@ -90,11 +91,15 @@ def test_every_table_of_results_is_written_from_files(page: Path) -> None:
 
 
 def test_every_result_is_on_a_page() -> None:
-    asked = "\n".join(
-        found[0].split("-->")[0] for page in pages.pages() for found in pages.BLOCK.finditer(page.read_text())
-    )
-    named = set(re.findall(r"[a-z0-9_]+/[\w.\-]+", asked))
-    assert [name for name in NAMES if name not in named] == []
+    blocks = [found[2].strip() for page in pages.pages() for found in pages.BLOCK.finditer(page.read_text())]
+    named = "\n".join(pages.text_of(block).replace("{row}", row) for block in blocks for row in rows_of(block)) + "\n"
+    assert [name for name in NAMES if not re.search(rf"(?<![\w/]){re.escape(name)}(?![\w.\-])", named)] == []
+
+
+def rows_of(block: str) -> list[str]:
+    """Returns what stands for {row} in a block: the lines of a grid."""
+    found = re.search(r"^rows: (.*)$", block, re.MULTILINE)
+    return [row.strip() for row in found[1].split("|")] if found else [""]
 
 
 def test_every_study_has_a_small_result_that_is_made_again() -> None:

@@ -11,15 +11,27 @@ A page keeps its prose, and says in a comment what is to be written between the 
     <!-- run: vae/mnist -->                 date, commit, seeds and hardware, the commands, and the table, with the same
                                             settings
 
+    <!-- grid: latents                      a table of several results, here over the number of latents:
+    rows: 2 | 16 | 128                      a line for each, whose name stands for {row} in the columns' figures
+    PCA: vae/mnist-latents{row} test: PCA, {row} components/psnr
+    VAE: vae/mnist-latents{row} test/psnr
+    figure: figures/vae_latents.png         also drawn, where the rows are numbers
+    y: PSNR on MNIST's test set, dB         the figure's vertical axis
+    -->
+
     <!-- references: vae/mnist | aae/mnist -->      ours, the reference, and whether it was reached
 
     <!-- text
     | latents | psnr                         | gain                                            |
     | 16      | {vae/mnist test/psnr}        | {vae/mnist test/psnr - test: PCA, 16/psnr!.2g}  |
-    -->                                     any text; "{<result> <what>}" is a figure, line/column, or the difference
-                                            of two; sqrt(LINE/COLUMN² - LINE/COLUMN²); the value of its reference;
-                                            or reached, seeds, date, commit, time. "!mean" leaves the sd out, and
-                                            "!.1f" formats the mean. Cells are aligned
+    -->                                     any text, with figures in it
+
+    <!-- text: experiments/results/layouts/readme_studies.txt -->      the same, from a file
+
+Of a text, "{<result> <figure>}" is written out. A figure is line/column or "reference", the value that the result is
+first compared with. It may be a difference, line/column - line/column, or sqrt(line/column² - line/column²), and may be
+divided: / <result> <figure>. "!mean" leaves the sd out, and "!.1f" formats the mean. Instead of a figure there may be
+reached, seeds, date, commit or time. Cells of tables are aligned, other lines are filled.
 """
 
 import re
@@ -31,13 +43,13 @@ from typing import Any
 
 from aejax.errors import UserError
 from aejax.tables import markdown
-from experiments.rows import result
+from experiments.rows import grids, result
 from experiments.rows.result import Result
 from experiments.rows.wording import ours_of, reached_of, seeds_text, theirs_of, time_text, value
 
 ROOT = Path(__file__).parents[2]
 WIDEST = 138  # characters of a table, which may have 140
-BLOCK = re.compile(r"^<!-- (table|run|references|text)\b:?(.*?)-->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^<!-- (table|run|grid|references|text)\b:?(.*?)-->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
 _PLACEHOLDER = re.compile(r"\{([a-z0-9_]+/[\w.\-]+) ([^{}]+)\}")
 _HEADLINE = ("measure", "ours ± sd", "seeds", "reference", "reached?")
 
@@ -55,6 +67,14 @@ def write_all() -> Iterator[Path]:
         if new != old:
             page.write_text(new, encoding="utf-8")
             yield page
+        for grid in grids_of(new):
+            if grids.draw(grid, page.parent):
+                yield page.parent / str(grid.figure)
+
+
+def grids_of(text: str) -> list[grids.Grid]:
+    """Returns the grids that a page asks for."""
+    return [grids.read(found[2].strip("\n ")) for found in BLOCK.finditer(text) if found[1] == "grid"]
 
 
 def written(text: str, page: str = "page") -> str:
@@ -77,7 +97,10 @@ def written(text: str, page: str = "page") -> str:
 def of_block(kind: str, body: str) -> str:
     """Returns what a comment asks for: its kind, and the text after it."""
     if kind == "text":
-        return _filled(aligned(_PLACEHOLDER.sub(lambda found: value(result.read(found[1]), found[2]), body)))
+        text = _PLACEHOLDER.sub(lambda found: value(result.read(found[1]), found[2]), text_of(body))
+        return _filled(aligned(text))
+    if kind == "grid":
+        return grids.table(grids.read(body))
     if kind == "references":
         return references([result.read(name.strip()) for name in body.split("|")])
     name, *lines = body.splitlines()
@@ -90,6 +113,11 @@ def of_block(kind: str, body: str) -> str:
     one = result.read(name.strip())
     shown = table(one, settings.get("rows"), settings.get("columns"), transposed="transposed" in settings)
     return shown if kind == "table" else f"{provenance(one)}\n\n{shown}"
+
+
+def text_of(body: str) -> str:
+    """Returns the text of a comment, or of the file that it names."""
+    return (ROOT / body).read_text(encoding="utf-8") if re.fullmatch(r"[\w/]+\.txt", body) else body
 
 
 def table(

@@ -12,6 +12,7 @@ from aejax.tables import decimal
 from experiments.rows import result
 from experiments.rows.result import Figure, Result
 
+_OVER = re.compile(r" / (?=[a-z0-9_]+/[\w.\-]+ )")
 _ROOT = re.compile(r"sqrt\((.+)² - (.+)²\)")
 
 
@@ -58,16 +59,25 @@ def value(one: Result, what: str) -> str:
         return reached_of(one, one.references[0])
     if what in facts:
         return facts[what] or "not known"
-    address, _, style = what.partition("!")
-    if root := _ROOT.fullmatch(address):
-        first = root_of_squares(_figure(one, root[1]), _figure(one, root[2]))
-    else:
-        first, *others = (_figure(one, part) for part in address.split(" - "))
-        for other in others:
-            first = difference(first, other)
+    addresses, _, style = what.partition("!")
+    address, *divisors = _OVER.split(addresses)
+    first = _term(one, address)
+    for divisor in divisors:
+        name, _, other = divisor.partition(" ")
+        first = ratio(first, _term(result.read(name), other))
     if not style or first.mean is None:
         return first.cell()
     return decimal(first.mean) if style == "mean" else format(first.mean, style)
+
+
+def _term(one: Result, address: str) -> Figure:
+    """Returns a figure, a difference of figures or a root of a difference of squares."""
+    if root := _ROOT.fullmatch(address):
+        return root_of_squares(_figure(one, root[1]), _figure(one, root[2]))
+    first, *others = (_figure(one, part) for part in address.split(" - "))
+    for other in others:
+        first = difference(first, other)
+    return first
 
 
 def _figure(one: Result, address: str) -> Figure:
@@ -89,6 +99,17 @@ def difference(first: Figure, second: Figure) -> Figure:
     if first.sd is not None and second.sd is not None:
         raise UserError("the difference of two means needs the values of each seed, or one without a spread")
     return Figure(first.mean - second.mean, second.sd if first.sd is None else first.sd)
+
+
+def ratio(first: Figure, second: Figure) -> Figure:
+    """Divides the mean of a figure by that of another.
+
+    Raises:
+      UserError: for words, or a division by 0.
+    """
+    if first.mean is None or not second.mean:
+        raise UserError(f"{first.cell()!r} cannot be divided by {second.cell()!r}")
+    return Figure(first.mean / second.mean)
 
 
 def root_of_squares(distance: Figure, floor: Figure) -> Figure:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from aejax.errors import UserError
 from experiments import reproduce
-from experiments.rows import pages, result, running
+from experiments.rows import grids, pages, result, running
 from experiments.rows.comparison import compare, overall
 from experiments.rows.result import Figure, Result
 from tests.experiments import conftest
@@ -168,7 +169,7 @@ def test_a_recorded_command_names_no_place_of_the_machine_that_ran_it(tmp_path: 
     assert "emoji" in (made.not_remade or "")
 
 
-def test_a_recorded_run_made_again_is_equal_and_another_one_differs(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_recorded_run_made_again_is_equal_and_what_was_changed_differs(capfd: pytest.CaptureFixture[str]) -> None:
     conftest.run(reproduce, "--record", "autoencoder/tiny", "--command", f"{TINY} --seeds 2")
     recorded = result.read("autoencoder/tiny")
     assert recorded.commands == (f"{TINY} --seeds 2",)
@@ -178,19 +179,21 @@ def test_a_recorded_run_made_again_is_equal_and_another_one_differs(capfd: pytes
     loss = recorded.figure("test/loss")
     assert len(set(loss.values)) == 2
     moved = {**recorded.figures["test"], "loss": Figure.of_seeds(np.array(loss.values) + 1e6)}
-    result.write("autoencoder/moved", dataclasses.replace(recorded, figures={**recorded.figures, "test": moved}))
+    result.write("autoencoder/tiny", dataclasses.replace(recorded, figures={**recorded.figures, "test": moved}))
     capfd.readouterr()
     with pytest.raises(SystemExit) as ended:
-        conftest.run(reproduce, "autoencoder/tiny", "autoencoder/moved")
-    said = capfd.readouterr().out.splitlines()
-    assert said[-2] == "autoencoder/tiny: equal"
-    assert said[-1].startswith("autoencoder/moved: differs: 1 of ")
+        conftest.run(reproduce, "autoencoder/tiny")
     assert ended.value.code == 1
+    said = capfd.readouterr().out.splitlines()
+    assert said[-1].startswith("autoencoder/tiny: differs: 1 of ")
+    others = [line for line in said if re.match(r"  [^:]+.*/", line) and "test/loss" not in line]
+    assert len(others) > 5
+    assert all(line.endswith(": equal") for line in others)
 
 
 def test_a_command_that_fails_is_one_line() -> None:
-    result.write("vae/wrong", Result(title="t", commands=("python -m experiments.vae --no-such-option",)))
-    with pytest.raises(UserError, match="ended with status 2"):
+    result.write("vae/wrong", Result(title="t", commands=("python -m experiments.none",)))
+    with pytest.raises(UserError, match="ended with status 1"):
         reproduce.reproduce(["vae/wrong"], None)
 
 
@@ -244,6 +247,8 @@ def recorded() -> Result:
         ("test/psnr - test: PCA, 2/psnr", "5.500 ± 0.71"),
         ("test/psnr - test/loss", "19.00"),
         ("sqrt(test/psnr² - test: PCA, 2/psnr²)!.3f", "13.973"),
+        ("test/psnr / vae/x test/loss", "13.67"),
+        ("test/psnr - test: PCA, 2/psnr / vae/x test/loss!.1f", "3.7"),
         ("reference", "15.00"),
         ("reached", "reached"),
         ("seeds", "0-1"),
@@ -272,6 +277,28 @@ def test_a_page_is_written_once_and_stays_as_it_is() -> None:
     assert "old" not in once
 
 
+def test_a_grid_has_a_figure_of_several_results_and_is_drawn_when_they_change(tmp_path: Path) -> None:
+    def record(latents: int, psnr: float) -> None:
+        figures = {"test": {"psnr": Figure.of_seeds([psnr, psnr + 1])}, f"test: PCA, {latents}": {"psnr": Figure(9.0)}}
+        result.write(f"vae/mnist-{latents}", Result(title="t", seeds=(0, 1), figures=figures))
+
+    for latents in (2, 16, 128):
+        record(latents, latents / 10)
+    comment = (
+        "<!-- grid: latents\nrows: 2 | 16 | 128\nPCA: vae/mnist-{row} test: PCA, {row}/psnr\n"
+        "VAE: vae/mnist-{row} test/psnr\nfigure: psnr.png\ny: PSNR, dB\n-->\n"
+    )
+    text = pages.written(f"{comment}<!-- end -->\n")
+    assert "| 16      | 9.000 | 2.100 ± 0.71  |" in text
+    (grid,) = pages.grids_of(text)
+    assert not grids.is_drawn(grid, tmp_path)
+    assert grids.draw(grid, tmp_path)
+    assert not grids.draw(grid, tmp_path)
+    record(16, 5.0)
+    assert pages.written(text) != text
+    assert not grids.is_drawn(pages.grids_of(text)[0], tmp_path)
+
+
 @pytest.mark.usefixtures("recorded")
 def test_a_miss_is_said_to_be_one() -> None:
     lines = pages.of_block("references", "vae/x").splitlines()
@@ -292,6 +319,8 @@ def test_a_miss_is_said_to_be_one() -> None:
         "<!-- table: vae/x\ncolumns: bce\n-->",
         "<!-- table: vae/x\nfoo: bar\n-->",
         "<!-- text\n{vae/x test/bce}\n-->",
+        "<!-- grid: latents\nrows: 2 | 3\nVAE: vae/x{row} test/psnr\n-->",
+        "<!-- grid: latents\nVAE: vae/x test/psnr\n-->",
     ],
 )
 def test_what_is_not_recorded_cannot_be_on_a_page(block: str) -> None:
