@@ -86,7 +86,7 @@ def cells(row: Mapping[str, float]) -> dict[str, str]:
 
 def plus_minus(mean: float, sd: float) -> str:
     """Formats "mean ± sd", or the mean alone where the sd is no more than rounding."""
-    return decimal(mean) if sd < 1e-9 * abs(mean) else f"{decimal(mean)} ± {sd:.2g}"
+    return decimal(mean) if sd <= 1e-9 * abs(mean) else f"{decimal(mean)} ± {sd:.2g}"
 
 
 def decimal(value: float) -> str:

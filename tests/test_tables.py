@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from aejax.tables import by_seed, cells, decimal, joined, markdown, mean_of_examples, reduced
+from aejax.tables import by_seed, cells, decimal, joined, markdown, mean_and_sd, mean_of_examples, reduced
 
 
 def test_means_are_taken_in_float64() -> None:
@@ -35,6 +35,11 @@ def test_a_table_is_aligned_markdown() -> None:
 )
 def test_numbers_have_four_significant_digits(value: float, text: str) -> None:
     assert decimal(value) == text
+
+
+@pytest.mark.parametrize("value", [0.0, 2.0, -0.1])
+def test_what_all_seeds_share_has_no_spread(value: float) -> None:
+    assert cells(mean_and_sd({"x": np.full(3, value)})) == {"x": decimal(value)}
 
 
 def test_a_table_that_is_too_wide_goes_on_below_without_its_empty_rows() -> None:

@@ -1,7 +1,12 @@
 """A run's final figures: a table on the terminal, and summary.json with what is needed to repeat them."""
 
+import contextlib
 import functools
+import importlib.metadata
+import os
+import platform
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -9,11 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from aejax.training import distributed
+
+_STARTED = time.monotonic()
 
 
 def mean_of_examples(values: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -34,9 +40,10 @@ def environment(mesh: Mesh) -> dict[str, Any]:
     hosts = f" of {distributed.count()} processes" if distributed.count() > 1 else ""
     return {
         "commit": commit(),
+        "machine": machine(),
         "devices": f"{mesh.size} x {device.platform} ({device.device_kind}){hosts}",
-        "jax": jax.__version__,
         "python": sys.version.split()[0],
+        **{name: importlib.metadata.version(name) for name in ("jax", "flax", "optax")},
         "finished": time.strftime("%Y-%m-%d"),
         "peak_memory_mib": peak_memory_mib(),
     }
@@ -64,6 +71,27 @@ def commit(folder: Path = Path(__file__).parents[2]) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head} + changes" if status else head
+
+
+def command() -> str:
+    """Returns the command that started this program, with plain "python" in place of the interpreter's path."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def seconds() -> float:
+    """Returns the seconds since this program began to run."""
+    return round(time.monotonic() - _STARTED, 1)
+
+
+@functools.cache
+def machine() -> str:
+    """Returns the processor's name, where the system tells it, and the number of cores that this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
 
 
 def peak_memory_mib() -> int:

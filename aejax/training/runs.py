@@ -54,6 +54,7 @@ class Run:
       image_shape: (height, width, channels) of the images, if it was named.
       seed: the first seed.
       caption: which of several seeds a figure shows; empty where there is one.
+      resumed: whether an earlier program had left something here.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Run:
         self.stop = stop
         self.on_nonfinite = on_nonfinite
         self.record = record
+        report.commit()  # is remembered: of the code that was loaded, whatever becomes of it while the run trains
+        self.resumed = any((path / name).exists() for name in ("checkpoints", "summary.json"))
         self.checkpoints = Checkpoints(path / "checkpoints", records.identity(record))
         self.log = MetricsLog(path, writes=distributed.first())
 
@@ -147,6 +150,8 @@ class Run:
             "experiment": self.record["experiment"],
             "options": options_as_json(config),
             "environment": report.environment(mesh),
+            "command": report.command(),
+            "seconds": None if self.resumed else report.seconds(),
             "splits": means,
             "per_seed": per_seed,
         }

@@ -1,7 +1,9 @@
 """A run's environment in its summary: devices, versions, memory and commit."""
 
 import json
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -17,6 +19,15 @@ def test_the_environment_names_devices_and_versions() -> None:
     assert found["devices"] == "2 x cpu (cpu)"
     assert found["jax"] == jax.__version__
     assert json.loads(json.dumps(found)) == found
+
+
+def test_the_command_is_the_one_that_was_typed() -> None:
+    program = "from aejax.training import report; print(report.command()); print(report.machine())"
+    words = [sys.executable, "-c", program, "--name", "a b"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
+    command, machine = said.splitlines()
+    assert shlex.split(command) == ["python", *words[1:]]
+    assert machine.endswith(" cores")
 
 
 def test_peak_memory_is_in_mib() -> None:

@@ -251,7 +251,7 @@ def test_finish_leaves_a_summary_curves_and_a_table(tmp_path: Path, capsys: pyte
         run.finish(config, make_mesh(2, 4), splits | seeds)
 
     summary = json.loads((tmp_path / "exp/one/summary.json").read_text())
-    assert set(summary) == {"experiment", "options", "environment", "splits", "per_seed"}
+    assert set(summary) == {"experiment", "options", "environment", "command", "seconds", "splits", "per_seed"}
     assert (summary["experiment"], summary["options"]) == ("exp", options_as_json(config))
     assert summary["environment"]["devices"].startswith("2 x cpu")
     assert summary["splits"] == splits | {"samples": {"frechet": 2.0, "frechet_sd": pytest.approx(2**0.5)}}
@@ -261,3 +261,14 @@ def test_finish_leaves_a_summary_curves_and_a_table(tmp_path: Path, capsys: pyte
     assert "| test    | 90.00 | 0.3333 |             |" in printed
     assert "| samples |       |        | 2.000 ± 1.4 |" in printed
     assert str(tmp_path / "exp" / "one") in printed
+
+
+def test_the_time_is_that_of_one_program_or_not_known(tmp_path: Path) -> None:
+    config, mesh = Config(runs=tmp_path, name="one"), make_mesh(2, 4)
+    seconds = []
+    for _ in range(2):
+        with open_run(config, "exp") as run:
+            run.finish(config, mesh, {"test": {"loss": 1.0}})
+        seconds.append(json.loads((run.path / "summary.json").read_text())["seconds"])
+    assert seconds[0] > 0
+    assert seconds[1] is None
