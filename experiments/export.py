@@ -11,7 +11,7 @@ from typing import Literal
 import jax
 import tyro
 
-from aejax import cli, export
+from aejax import cli, export, paths
 from aejax.training.loading import load
 
 
@@ -32,7 +32,7 @@ class Config:
 
 def main(config: Config) -> None:
     trained = load(config.run, config.checkpoint, seed_index=config.seed_index)
-    folder = (config.output or config.run / "export").expanduser()
+    folder = paths.local(config.output or config.run / "export", "--output")
     jax.config.update("jax_traceback_in_locations_limit", 0)  # else the artefacts name this machine's source files
     for file in export.write(folder, export.of_trained(trained), trained.params, trained.about):
         print(f"{file.stat().st_size:>10,} bytes  {file}")

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 # Each room of the house and the rooms it may import from, besides itself and `errors`. Imports inside functions count.
 MAY_IMPORT = {
     "errors": set(),
+    "paths": set(),
+    "locks": set(),
     "rng": set(),
     "losses": set(),
     "divergences": set(),
@@ -22,16 +24,16 @@ MAY_IMPORT = {
     "nn": set(),
     "models": {"nn", "losses", "corruptions", "rng", "batching"},
     "methods": {"models", "nn", "losses", "divergences", "corruptions", "rng"},
-    "data": {"rng", "batching"},
+    "data": {"rng", "batching", "paths", "locks"},
     "plots": set(),
     "latent_page": {"models", "nn", "plots", "export"},
     "export": {"models", "nn"},
     "evaluation": {"methods", "models", "nn", "losses", "divergences", "rng", "batching", "tables"},
-    "training": {"data", "methods", "models", "nn", "plots", "rng", "batching", "tables"},
+    "training": {"data", "methods", "models", "nn", "plots", "rng", "batching", "tables", "paths", "locks"},
     "cli": {"training"},
     "experiments": {
         *("cli", "training", "evaluation", "plots", "latent_page", "export", "data", "methods", "models"),
-        *("nn", "losses", "divergences", "corruptions", "rng", "batching", "tables"),
+        *("nn", "losses", "divergences", "corruptions", "rng", "batching", "tables", "paths"),
     },
 }
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import platformdirs
 
 from aejax.errors import UserError
+from aejax.paths import cache_folder
 
 Allocate = Callable[[tuple[int, ...]], np.ndarray]
 """shape -> a new uint8 array to write images to, backed by a file where one of that size can be made."""
@@ -44,11 +44,6 @@ class Arrays(NamedTuple):
     meta: Mapping[str, Any] = {}
 
 
-def directory() -> Path:
-    """Returns the cache folder: $AEJAX_CACHE_DIR, else the user's cache folder of the operating system."""
-    return Path(os.environ.get("AEJAX_CACHE_DIR") or platformdirs.user_cache_dir("aejax"))
-
-
 def cached(key: Mapping[str, object], build: Callable[[Allocate], Arrays], most_bytes: int | None = None) -> Arrays:
     """Returns what `build` returns, from the disk if an undamaged copy is there.
 
@@ -67,7 +62,7 @@ def cached(key: Mapping[str, object], build: Callable[[Allocate], Arrays], most_
     source = _digest({name: value for name, value in key.items() if name != "state"})
     state = _digest(key.get("state"))
     prefix = f"{key['name']}-{source}-".replace("/", "-")
-    stem = directory() / "datasets" / f"{prefix}{state}"
+    stem = cache_folder() / "datasets" / f"{prefix}{state}"
     if (arrays := _read(stem)) is not None:
         return arrays
     with _workspace(stem.parent) as folder:
@@ -146,8 +141,8 @@ def _allocate(folder: Path | None, most_bytes: int | None, shape: tuple[int, ...
             path.unlink(missing_ok=True)
     if most_bytes is not None and size > most_bytes:
         raise UserError(
-            f"{size / 1e9:.1f} GB of decoded images fit neither into memory nor into {directory()}: name a folder with "
-            "more space with $AEJAX_CACHE_DIR, or lower --image-size or --limit"
+            f"{size / 1e9:.1f} GB of decoded images fit neither into memory nor into {cache_folder()}: name a folder "
+            "with more space with $AEJAX_CACHE_DIR, or lower --image-size or --limit"
         )
     return np.empty(shape, np.uint8)
 

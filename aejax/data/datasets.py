@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aejax import paths
 from aejax.data import digits, folders, npz, sources, split_syntax, tfds_features, tfds_preparation, tfds_records
 from aejax.data.assembly import ReadOptions, Size
 from aejax.data.cache import Arrays, cached
@@ -125,7 +126,7 @@ def open_source(
     if options.limit is not None and options.limit < 1:
         raise UserError(f"the limit must be at least 1 image, not {options.limit}")
     if name.endswith((".npz", ".npy")):
-        source = npz.open_arrays(Path(name).expanduser(), size, options.most_bytes)
+        source = npz.open_arrays(paths.local(name, "--dataset"), size, options.most_bytes)
         return sources.limited(source, options.limit)
     if name == "digits":
         class_names = tuple(str(digit) for digit in range(10))
@@ -133,19 +134,27 @@ def open_source(
         source = Source(lengths, lambda part: digits.load_digits(part, size.image_size), class_names)
         return sources.limited(source, options.limit)
 
-    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser().resolve()
+    root = _tfds_folder(data_dir)
     prepared = tfds_records.find(name, root) if re.fullmatch(r"\w+(/[\w.-]+)?", name) else None
     if prepared is None and name in tfds_preparation.supported():
-        prepared = tfds_preparation.prepare(name, root, None if raw_dir is None else Path(raw_dir).expanduser())
+        prepared = tfds_preparation.prepare(name, root, None if raw_dir is None else paths.local(raw_dir, "--raw-dir"))
     if prepared is not None:
         return _open_prepared(prepared, options)
-    if name and (folder := Path(name).expanduser()).is_dir():
+    if name and (folder := paths.local(name, "--dataset")).is_dir():
         return folders.open_folder(folder, options)
     there = ", ".join(tfds_records.names(root)) or "none"
     raise UserError(
         f"unknown dataset {name!r}: choose {', '.join(available())}, a folder of images, a path ending in .npz or "
         f".npy, or a dataset prepared in {root} ({there})"
     )
+
+
+def _tfds_folder(data_dir: str | Path | None) -> Path:
+    if data_dir:
+        return paths.local(data_dir, "--data-dir").resolve()
+    if named := os.environ.get("TFDS_DATA_DIR"):
+        return paths.local(named, "TFDS_DATA_DIR").resolve()
+    return paths.in_home("tensorflow_datasets").resolve()
 
 
 def _open_prepared(prepared: tfds_records.Prepared, options: ReadOptions) -> Source:

@@ -14,6 +14,7 @@ import filelock
 import numpy as np
 from tqdm import tqdm
 
+from aejax import locks
 from aejax.data import mirrors, tfds_records
 from aejax.errors import UserError
 
@@ -59,12 +60,11 @@ def supported() -> list[str]:
 
 @contextlib.contextmanager
 def _locked(path: Path, name: str) -> Iterator[None]:
-    lock = filelock.FileLock(path)
     try:
-        lock.acquire(timeout=1)
+        lock = locks.acquire(path, timeout=1)
     except filelock.Timeout:
         print(f"waiting for another process that prepares {name}", file=sys.stderr)
-        lock.acquire()
+        lock = locks.acquire(path, timeout=-1)
     try:
         yield
     finally:

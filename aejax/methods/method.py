@@ -14,6 +14,7 @@ import optax
 from jax import Array
 
 from aejax import rng
+from aejax.errors import UserError
 
 Params = Any
 State = Any
@@ -101,7 +102,8 @@ def one_optimizer(
       evaluate: the loss to evaluate with, where it differs from the one to train on.
 
     Returns:
-      A method whose metrics are the loss's own, "loss" and, in training, "gradient_norm".
+      A method whose metrics are the loss's own, "loss" and, in training, "gradient_norm". Its functions raise UserError
+      where a loss returns something else.
 
     >>> method = one_optimizer(network.init, lambda params, images, key, step: (..., {}), optax.adam(1e-3))
     """
@@ -111,7 +113,7 @@ def one_optimizer(
         return TrainState(params, optimizer.init(params), jnp.int32(0))
 
     def mean_loss(params: Params, batch: Batch, key: Array, step: Array) -> tuple[Array, Metrics]:
-        values, metrics = loss(params, batch, key, step)
+        values, metrics = call(loss, params, batch, key, step)
         return values.mean(), {"loss": values, **metrics}
 
     def step(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
@@ -162,7 +164,7 @@ def several_optimizers(
             metrics |= {name: jnp.mean(value) for name, value in values.items()}
         return TrainState(params, opt_states, state.step + 1, extra), metrics
 
-    return Method(init, step, _evaluation(evaluate))
+    return Method(init, step, _evaluation(evaluate, "evaluation"))
 
 
 class EmaState(NamedTuple):
@@ -213,9 +215,50 @@ def select(params: Params, parts: tuple[str, ...]) -> Params:
     return {name: params[name] for name in parts}
 
 
-def _evaluation(loss: Loss) -> Callable[[TrainState, Batch, Array], Metrics]:
+def call(
+    loss: Loss, params: Params, batch: Batch, key: Array, step: Array, *, phase: str = ""
+) -> tuple[Array, Metrics]:
+    """Computes a loss, and checks the form of what it returns.
+
+    A phase's metrics may be called "loss"; elsewhere that name, and "gradient_norm", are those of `one_optimizer`. A
+    phase may learn from a part of the batch.
+
+    Raises:
+      UserError: with what a loss must return, where it returns something else.
+    """
+    result: Any = loss(params, batch, key, step)
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    name = f"{phase} phase's loss" if phase else "loss"
+    expected = f"the {name} must return (one value per example, a dictionary of further metrics per example)"
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+        raise UserError(f"{expected}, not {_form(result)}")
+    values, metrics = result
+    for metric in metrics:
+        if not isinstance(metric, str) or (metric in ("loss", "gradient_norm") and not phase):
+            raise UserError(f"the {name} has a metric called {metric!r}: choose another name")
+    for what, value in {
+        "its values": values,
+        **{f"its metric {key!r}": value for key, value in metrics.items()},
+    }.items():
+        shape = getattr(value, "shape", ())
+        if shape != (rows,) and not (phase and len(shape) == 1):
+            raise UserError(f"{expected}: {what} must have the shape ({rows},), not be {_form(value)}")
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise UserError(f"{expected}: its values must be floating point, not {values.dtype}")
+    return values, metrics
+
+
+def _form(value: Any) -> str:
+    """Describes what a user's function has returned: the shape of an array, or the type."""
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__} of {len(value)} ({', '.join(map(_form, value))})"
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ if shape is None else f"an array of shape {shape}"
+
+
+def _evaluation(loss: Loss, phase: str = "") -> Callable[[TrainState, Batch, Array], Metrics]:
     def evaluate(state: TrainState, batch: Batch, key: Array) -> Metrics:
-        values, metrics = loss(state.params, batch, key, state.step)
+        values, metrics = call(loss, state.params, batch, key, state.step, phase=phase)
         return {"loss": values, **metrics}
 
     return evaluate
@@ -227,7 +270,7 @@ def _update(
     """Takes one phase; its gradient norm is NaN where the loss is not finite."""
 
     def mean_loss(own: Params) -> tuple[Array, Metrics]:
-        values, metrics = phase.loss({**params, **own}, batch, key, step)
+        values, metrics = call(phase.loss, {**params, **own}, batch, key, step, phase=phase.name)
         return values.mean(), metrics
 
     own = select(params, phase.parts)

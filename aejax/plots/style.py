@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import sys
 import threading
@@ -56,6 +57,9 @@ def _modules(*names: str) -> list[Any]:
     installed. Jupyter sets it for each program that a cell starts. Figures need no backend but Agg.
     """
     backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns where it has no home folder, and goes on without
     try:
         modules = [lazy_loader.load(f"matplotlib.{name}", suppress_warning=True) for name in names]
         if backend:
@@ -64,6 +68,7 @@ def _modules(*names: str) -> list[Any]:
             with contextlib.suppress(ValueError):  # for pyplot, should the caller use it
                 matplotlib.rcParams["backend"] = backend
     finally:
+        logger.setLevel(level)
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
     return modules

@@ -1,8 +1,10 @@
 """Compiled programs kept on the disk, so that the same command compiles them once."""
 
+import sys
+
 import jax
 
-from aejax.data.cache import directory
+from aejax.paths import cache_folder
 
 _MOST_BYTES = 2**30
 
@@ -16,11 +18,12 @@ def enable_compilation_cache() -> None:
     """
     if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return
-    folder = directory().expanduser() / "programs"
+    folder = cache_folder() / "programs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".writable").touch()
-    except OSError:
+        _ = sys.platform == "win32" or (folder / ".writable").owner()  # JAX asks for it to keep within the size
+    except (OSError, KeyError):  # KeyError: of a user id without a name, as in many containers
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", _MOST_BYTES)

@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from aejax import rng
+from aejax import paths, rng
 from aejax.data.augmentation import Augmentation
 from aejax.errors import UserError
 from aejax.nn.build import Network
@@ -108,8 +107,8 @@ class RunConfig:
         if self.seed + self.seeds > rng.SEEDS:
             raise UserError(f"--seeds {self.seeds} from --seed {self.seed}: the last one must be below {rng.SEEDS}")
         for option in ("runs", "data_dir", "raw_dir"):
-            if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text := str(getattr(self, option))):
-                raise UserError(f"--{option.replace('_', '-')} {text}: choose a local folder, such as a mount")
+            if (path := getattr(self, option)) is not None:
+                paths.local(path, f"--{option.replace('_', '-')}")
         if any(separator in self.name for separator in "/\\") or self.name in (".", ".."):
             raise UserError(f"--name must be a plain folder name, not {self.name!r}")
 

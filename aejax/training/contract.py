@@ -1,5 +1,6 @@
 """What training asks of a method, checked before the first step by tracing alone."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,9 +21,9 @@ def check(method: Method, feed: Feed) -> None:
     """
     batch = jax.eval_shape(feed.zeros)
     key = jax.eval_shape(lambda: rng.root_key(0))
-    state = jax.eval_shape(method.init, key, batch)
+    state = _traced(method.init, key, batch)
     rows = rows_of(jax.tree.map(lambda leaf: np.empty((leaf.shape[0], 0)), batch))
-    result: Any = jax.eval_shape(method.step, state, batch, key)
+    result: Any = _traced(method.step, state, batch, key)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
         raise UserError("the method's step must return (state, a dictionary of metrics)")
     after, metrics = result
@@ -36,6 +37,18 @@ def check(method: Method, feed: Feed) -> None:
         (rows,),
         f"one value per example, of shape ({rows},) for a batch of {rows}",
     )
+
+
+def _traced(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return jax.eval_shape(function, *arguments)
+    except jax.dtypes.TypePromotionError:
+        if jax.config.jax_numpy_dtype_promotion != "strict":  # type: ignore[attr-defined]
+            raise
+        raise UserError(
+            "JAX_NUMPY_DTYPE_PROMOTION=strict: optimisers of optax and this package's own steps compute with mixed "
+            "dtypes: leave it out"
+        ) from None
 
 
 def check_finite(params: Any) -> None:

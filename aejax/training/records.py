@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from aejax import rng
+from aejax import paths, rng
 from aejax.errors import UserError
 from aejax.training.checkpoints import Checkpoints
 from aejax.training.config import RunConfig, options_as_json
@@ -147,7 +147,7 @@ def read_run(folder: str | os.PathLike) -> RunRecord:
     Raises:
       UserError: if the folder holds no run, or a damaged one, or one of another layout.
     """
-    path = Path(folder).expanduser()
+    path = paths.local(os.fspath(folder), "the run")
     if not (path / "config.json").is_file():
         raise UserError(f"{path} holds no run (no config.json): name a folder <runs>/<experiment>/<name>")
     record = read(path / "config.json")

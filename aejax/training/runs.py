@@ -7,6 +7,7 @@ end, summary.json.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -19,7 +20,7 @@ import filelock
 import numpy as np
 from jax.sharding import Mesh
 
-from aejax import plots, tables
+from aejax import locks, plots, tables
 from aejax.batching import as_float
 from aejax.errors import UserError
 from aejax.models.description import describe
@@ -233,11 +234,12 @@ def write_text(path: Path, text: str) -> None:
 def _claimed(path: Path, wanted: dict[str, Any]) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path / ".lock").acquire(timeout=0)
+        lock = locks.acquire(path / ".lock", timeout=0)
     except filelock.Timeout:
         raise UserError(f"{path} is in use by another process: wait for it, or choose another --name") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --runs") from None
+        remedy = "shorten --name" if error.errno == errno.ENAMETOOLONG else "choose another folder with --runs"
+        raise UserError(f"{path} cannot be written ({error.strerror}): {remedy}") from None
     with lock:
         _claim(path, wanted)
         yield

@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from aejax import cli
 from aejax.data import load
-from aejax.data.cache import directory
 from aejax.errors import UserError
+from aejax.paths import cache_folder
 from aejax.plots.style import COLOURS
 from aejax.tables import decimal, markdown
 from aejax.training.config import RunConfig, at_least
@@ -104,7 +104,7 @@ def measure(config: Config, experiment: str, bar: tqdm) -> Result:
         with tempfile.TemporaryDirectory() as scratch:
             cache = Path(scratch, "cache")
             cache.mkdir()
-            (cache / "datasets").symlink_to((directory() / "datasets").expanduser().absolute())
+            (cache / "datasets").symlink_to((cache_folder() / "datasets").absolute())
             for kind, starts in (("cold", cold), ("warm", warm)):
                 bar.set_description(f"{experiment}, {kind}")
                 starts.append(first_step(command(config, experiment, Path(scratch, kind)), cache, config.longest))

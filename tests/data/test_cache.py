@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from aejax.data import cache
-from aejax.data.cache import Allocate, Arrays, cached, directory
+from aejax.data.cache import Allocate, Arrays, cached
 from aejax.errors import UserError
+from aejax.paths import cache_folder
 
 KEY = {"name": "toy/a-train", "size": 3}
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), np.uint8)
@@ -27,7 +28,7 @@ def make(_: Allocate) -> Arrays:
 
 
 def files(suffix: str) -> list[Path]:
-    return list((directory() / "datasets").glob(f"*{suffix}"))
+    return list((cache_folder() / "datasets").glob(f"*{suffix}"))
 
 
 def test_second_call_reads_the_disk() -> None:
@@ -87,11 +88,11 @@ def test_unwritable_folder_only_costs_time(tmp_path: Path, monkeypatch: pytest.M
 
 def test_leftovers_of_a_killed_process_are_removed_once_they_are_old() -> None:
     for name, age in (("old", 7200), ("new", 0)):
-        folder = directory() / "datasets" / f"incomplete-{name}"
+        folder = cache_folder() / "datasets" / f"incomplete-{name}"
         folder.mkdir(parents=True)
         os.utime(folder, (time.time() - age,) * 2)
     cached(KEY, make)
-    assert [path.name for path in (directory() / "datasets").glob("incomplete-*")] == ["incomplete-new"]
+    assert [path.name for path in (cache_folder() / "datasets").glob("incomplete-*")] == ["incomplete-new"]
 
 
 def written(allocate: Allocate) -> Arrays:
@@ -111,7 +112,7 @@ def test_what_is_written_to_an_allocated_array_is_kept_without_a_copy() -> None:
         np.testing.assert_array_equal(images, IMAGES)
         np.testing.assert_array_equal(labels, LABELS)
         assert meta == {"notes": ["a"], "count": 3}
-    assert not list((directory() / "datasets").glob("incomplete-*"))
+    assert not list((cache_folder() / "datasets").glob("incomplete-*"))
 
 
 def test_a_part_of_an_allocated_array_is_kept_too() -> None:
@@ -126,7 +127,7 @@ def test_a_failed_build_leaves_nothing() -> None:
 
     with pytest.raises(UserError, match="bad image"):
         cached(KEY, build)
-    assert list((directory() / "datasets").iterdir()) == []
+    assert list((cache_folder() / "datasets").iterdir()) == []
 
 
 def test_a_full_disk_is_found_before_it_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,9 +153,9 @@ def test_large_files_are_checked_in_places(monkeypatch: pytest.MonkeyPatch) -> N
 def test_another_state_of_the_source_takes_the_place_of_the_one_before() -> None:
     cached({**KEY, "state": 1}, make)
     cached({**KEY, "size": 4, "state": 1}, make)
-    before = set((directory() / "datasets").iterdir())
+    before = set((cache_folder() / "datasets").iterdir())
     cached({**KEY, "state": 2}, make)
-    assert len(set((directory() / "datasets").iterdir())) == len(before) == 6
+    assert len(set((cache_folder() / "datasets").iterdir())) == len(before) == 6
     cached({**KEY, "size": 4, "state": 1}, refuse)
     with pytest.raises(AssertionError, match="built again"):
         cached({**KEY, "state": 1}, refuse)
@@ -170,5 +171,5 @@ def build(allocate):
 cached({"name": "toy/a-train", "size": 3}, build)
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
-    assert len(list((directory() / "datasets").glob("incomplete-*/*"))) == 1
+    assert len(list((cache_folder() / "datasets").glob("incomplete-*/*"))) == 1
     np.testing.assert_array_equal(cached(KEY, make).images, IMAGES)

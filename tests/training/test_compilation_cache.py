@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
+
+from aejax.training.compilation_cache import enable_compilation_cache
 
 PROGRAM = """
 import jax, jax.numpy as jnp
@@ -42,3 +45,13 @@ def test_a_folder_that_cannot_be_written_or_was_chosen_is_left_alone(tmp_path: P
         assert {path.name for path in tmp_path.iterdir()} == {"mine"}
     else:
         assert run(Path(cache))[0] == "0"
+
+
+def test_a_user_id_without_a_name_keeps_no_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unnamed(self: Path) -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setenv("AEJAX_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(Path, "owner", unnamed)
+    enable_compilation_cache()
+    assert not jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]

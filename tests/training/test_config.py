@@ -122,7 +122,7 @@ def test_places_do_not_change_the_identity_and_all_else_does() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"runs": Path("gs://bucket/runs")}, "^--runs gs:/bucket/runs: choose a local folder"),
+        ({"runs": Path("gs://bucket/runs")}, "^--runs gs:/bucket/runs: choose a place on this machine"),
         ({"data_dir": Path("s3://bucket")}, "^--data-dir s3:/bucket: "),
         ({"raw_dir": Path("hdfs://host/a")}, "^--raw-dir hdfs:/host/a: "),
     ],
