@@ -26,6 +26,7 @@ from experiments import aae
 from experiments.aae import Outcome
 
 COLUMNS = {"normal": "N(0, I)", "mixture": "ten Gaussians", "swiss_roll": "Swiss roll"}
+SQUARED = [f"sliced_wasserstein_squared{end}" for end in ("", "_low", "_high")]
 STEPS = 12  # pictures of a walk through one class's part of a prior
 
 
@@ -137,6 +138,7 @@ def summary(table: Table) -> Row:
         "bce": ("test", "bce"),
         "sliced_wasserstein": (judge.CODES, "sliced_wasserstein"),
         "floor": (judge.FLOOR, "sliced_wasserstein"),
+        **{name: (judge.CODES, name) for name in SQUARED},  # without the floor, and with its interval
         "mmd": (judge.CODES, "mmd"),
         "mmd floor": (judge.FLOOR, "mmd"),
         "knn": ("test", "knn"),

@@ -81,7 +81,7 @@ class RunConfig:
     ema_decay: float = at_least(0, 0.0, below=1)
     """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
     on_nonfinite: OnNonFinite = "stop"
-    """a step with a NaN or infinite loss or gradient ends training; or it is left out, and the tenth in a row ends it"""
+    """a step with a NaN or infinite loss or gradient ends training; or is left out, and the tenth in a row ends it"""
     devices: int = at_least(0, 0)
     """devices to split each batch over; 0: all GPUs or TPU cores; on a CPU one per core for convolutional networks, and
     one for dense ones, whose products use all cores"""
