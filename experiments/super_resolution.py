@@ -67,7 +67,7 @@ class Config(NetworkSizes):
     """how many times larger"""
     downscaling: Literal["box", "bicubic"] = "box"
     """the antialiasing kernel: means over factor x factor pixels, or the literature's bicubic"""
-    width: int | None = at_least(1, None)
+    width: int | None = at_least(1, None)  # type: ignore[assignment]
     """channels of --network edsr, or of residual at half the resolution; None: 12 times the factor for edsr, which
     costs the same for all factors, and 16 for residual"""
     blocks: int = at_least(1, 2)

@@ -12,6 +12,7 @@ python -m experiments.vae --objective beta_tc --beta 6      other losses; the RE
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -245,12 +246,13 @@ def build_method(config: Config, model: LatentVariableModel, images: int) -> Met
     """Returns how the model is learnt from a training split of `images` images."""
     steps_per_epoch = images // config.batch_size
     rate = burda_stages(config.learning_rate, steps_per_epoch) if config.burda_stages else config.learning_rate
-    make = {
+    makers: dict[str, Callable[..., optax.GradientTransformation]] = {
         "adam": functools.partial(optax.adam, eps=config.epsilon),
         "muon": optimizers.muon,
         "rmsprop": functools.partial(optax.rmsprop, decay=0.99, eps=config.epsilon, eps_in_sqrt=False),
-    }[config.optimizer]
-    optimizer = optimizers.build(config, rate, config.epochs * steps_per_epoch, make=make)
+    }
+    steps = config.epochs * steps_per_epoch
+    optimizer = optimizers.build(config, rate, steps, make=makers[config.optimizer])
     transform = corruptions.binarize if config.binarization == "dynamic" else None
     if config.objective == "dreg":
         method = variational.doubly_reparameterized(model, optimizer, config.samples, transform=transform)

@@ -33,7 +33,7 @@ from experiments.benchmark.harness import report
 
 _QUICK = {
     "autoencoder": ["--network", "tutorial"],
-    "vae": ["--nll-samples", "0", "--no-judge-samples"],
+    "vae": ["--recipe", "tutorial", "--nll-samples", "0", "--no-judge-samples"],
     "aae": ["--parzen-samples", "0", "--no-judge-samples"],
 }  # small networks, and no evaluation that takes long
 _LAST_STEP = re.compile(r"(\d+)/\d+ \[")  # of the progress bar

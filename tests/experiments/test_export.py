@@ -95,7 +95,7 @@ TUTORIAL = autoencoder.Config(network="tutorial", likelihood="bernoulli", **DIGI
 DENOISE, DENOISE_TUTORIAL = (denoise.Config(network=name, **DIGITS) for name in ("unet", "tutorial"))  # type: ignore
 EDSR = super_resolution.Config(width=4, blocks=1, **DIGITS)
 LARGER = super_resolution.Config(network="tutorial", **DIGITS)
-IWAE = vae.Config(recipe="iwae", latents=3, hidden=(8,), likelihood="gaussian", **DIGITS)
+IWAE = vae.Config(recipe="iwae", network="dense", latents=3, hidden=(8,), likelihood="gaussian", **DIGITS)
 CONV = vae.Config(recipe="conv", network="tutorial", latents=3, likelihood="bernoulli", **DIGITS)
 SEMI_SUPERVISED = aae_semi_supervised.Config(hidden=(8, 8), **DIGITS)
 PLANE = latent_space.Config(**DIGITS)
@@ -137,7 +137,7 @@ def test_a_run_of_every_experiment_reloads(name: str, tmp_path: Path) -> None:
 
 
 def test_the_seed_and_the_checkpoint_that_are_asked_for(tmp_path: Path) -> None:
-    config = vae.Config(recipe="flax", latents=2, seed=5, seeds=2, **DIGITS)
+    config = vae.Config(recipe="flax", network="dense", latents=2, seed=5, seeds=2, **DIGITS)
     its = vae.build_model(config, SHAPE)
     best, last = ([random_params(its.init, seed=10 * step + seed) for seed in range(2)] for step in range(2))
     stacked = [jax.tree.map(lambda *leaves: np.stack(leaves), *seeds) for seeds in (best, last)]
