@@ -17,7 +17,7 @@ class GaussianMixture(Prior):
     """A mixture of Gaussians with full covariances.
 
     Its params are "log_weights" (components,), "means" (components, latents) and "factors" (components, latents,
-    latents), the lower Cholesky factors of the covariances.
+    latents): their lower triangles are the Cholesky factors of the covariances.
 
     Attributes:
       components: the number of Gaussians.
@@ -37,7 +37,7 @@ class GaussianMixture(Prior):
         own = params["prior"]
         which = jax.random.categorical(rng.stream(key, "which"), own["log_weights"], shape=(n,))
         noise = jax.random.normal(rng.stream(key, "noise"), (n, self.latents))
-        return own["means"][which] + jnp.einsum("nij,nj->ni", own["factors"][which], noise)
+        return own["means"][which] + jnp.einsum("nij,nj->ni", jnp.tril(own["factors"])[which], noise)
 
     def log_prob(self, params: Params, latents: Array) -> Array:
         own = params["prior"]
