@@ -1,7 +1,7 @@
 """Ex-post density estimation: a prior fitted to the latents of a trained model, so that it can be sampled.
 
-Ghosh et al. (2019, https://arxiv.org/abs/1903.12436), section 4. It serves any model with latents: an autoencoder, which
-has no prior, or a VAE whose posteriors do not fill its prior.
+Ghosh et al. (2019, https://arxiv.org/abs/1903.12436), section 4. It serves any model with latents: an autoencoder,
+which has no prior, or a VAE whose posteriors do not fill its prior.
 """
 
 import dataclasses
