@@ -25,16 +25,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
 from aejax import cli, plots
-from aejax.batching import as_float
 from aejax.data.datasets import Dataset
 from aejax.data.feeds import check_batch
 from aejax.errors import UserError
-from aejax.evaluation import judge, prior_match
+from aejax.evaluation import judge, pictures, prior_match
+from aejax.evaluation.pca import PCA
 from aejax.methods import adversarial, gan_losses, reconstruction, variational
 from aejax.methods.adversarial import Adversary, LabelledImages, Optimizers
 from aejax.methods.gan_losses import GanLossName
@@ -44,12 +44,21 @@ from aejax.models.latent_variable import LatentVariableModel
 from aejax.models.posteriors import DeterministicPosterior, GaussianPosterior, Posterior, UniversalPosterior
 from aejax.models.trained import Trained
 from aejax.nn import build
-from aejax.nn.build import Network
 from aejax.nn.discriminator import Discriminator
 from aejax.nn.heads import GaussianEncoder, LatentEncoder, UniversalEncoder
 from aejax.tables import Table
 from aejax.training import optimizers, report
-from aejax.training.config import JudgedConfig, NetworkConfig, Schedule, above, at_least, plain_name, seeds_name
+from aejax.training.config import (
+    HIDDEN_HELP,
+    JudgedConfig,
+    NetworkConfig,
+    NetworkOption,
+    Schedule,
+    above,
+    at_least,
+    plain_name,
+    seeds_name,
+)
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import Run, open_run
@@ -78,10 +87,8 @@ class Config(NetworkConfig, JudgedConfig):
     labels: int = at_least(0, 0)
     """the number of training images, from the first, whose label the discriminator sees; each label then has a part of
     --prior mixture or swiss_roll of its own"""
-    network: Network = "dense"
-    """residual: blocks with skip connections, any image size; tutorial: its small convolutional networks; dense"""
-    hidden: tuple[int, ...] = at_least(1, HIDDEN)
-    """widths of the dense network's encoder; the decoder's are its mirror"""
+    network: NetworkOption = "dense"
+    hidden: Annotated[tuple[int, ...], HIDDEN_HELP] = at_least(1, HIDDEN)
     discriminator_hidden: tuple[int, ...] = at_least(1, DISCRIMINATOR)
     """widths of the discriminator's layers"""
     reconstruction_rate: float = above(0, 2e-4)
@@ -173,11 +180,19 @@ def run_one(
         )
         trained = run.trained(states, mesh)
         models = {kind: trained[0], **{name: other.trained[0] for name, other in others.items()}}
-        draw(config, run, data, models)
+        linear = judge.linear_baseline(trained[0], data.train)
+        draw(config, run, data, models, linear)
         splits = {name: without_labels(config, kind, part) for name, part in data.parts().items()}
         table = judge.joined(
             judge.of_splits(method, states, splits, mesh),
-            judge.judge(trained, data.train, data.test, held_out=data.held_out, settings=judge.Settings.of(config)),
+            judge.judge(
+                trained,
+                data.train,
+                data.test,
+                held_out=data.held_out,
+                settings=judge.Settings.of(config),
+                linear=linear,
+            ),
             {f"{judge.CODES}, {name}": other.table[judge.CODES] for name, other in others.items()},
         )
         curves = "bce", "discriminator_loss", "generator_loss", "discriminator_accuracy"
@@ -246,8 +261,8 @@ def without_labels(config: Config, kind: Kind, data: Dataset) -> np.ndarray | La
     return LabelledImages(data.images, np.full(len(data.images), -1, np.int32))
 
 
-def draw(config: Config, run: Run, data: Splits, models: Mapping[str, Trained]) -> None:
-    """Draws codes next to the prior, reconstructions and samples of all models; with several seeds, the first."""
+def draw(config: Config, run: Run, data: Splits, models: Mapping[str, Trained], linear: PCA | None) -> None:
+    """Draws codes next to the prior, reconstructions next to PCA's, and samples; with several seeds, of the first."""
     first = next(iter(models.values()))
     test, latents = data.test, config.latents
     codes = {name: one.sample_posterior(test.images) for name, one in models.items()}
@@ -262,9 +277,8 @@ def draw(config: Config, run: Run, data: Splits, models: Mapping[str, Trained]) 
         run.figure("codes", plots.density({name: points[:, :2] for name, points in {**shown, **codes}.items()}))
     if latents == 2 and test.labels is not None:
         run.figure("plane", plots.scatter(codes, test.labels))
-    examples = test.one_per_class()
-    pictures = {"input": as_float(examples)} | {name: one.reconstruct(examples) for name, one in models.items()}
-    run.figure("reconstructions", plots.image_grid(pictures, f"{plain_name(config.dataset)}, test set"))
+    rows = pictures.reconstructions(models, test.one_per_class(), linear)
+    run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
     grid = {name: one.generate(10, "pictures") for name, one in models.items()}
     run.figure("samples", plots.image_grid(grid, "decoded from the prior"))
     for name, one in models.items():

@@ -14,19 +14,15 @@ from typing import ClassVar, Literal
 import optax
 
 from aejax import cli, plots
-from aejax.batching import as_float
 from aejax.data.feeds import check_batch
-from aejax.evaluation import judge
+from aejax.evaluation import judge, pictures
 from aejax.methods import reconstruction
 from aejax.methods.method import with_ema
 from aejax.models.image_to_image import ImageToImage
 from aejax.models.likelihoods import Bernoulli, SquaredError
 from aejax.nn import build
-from aejax.nn.build import Network
-from aejax.nn.convolutional import ConvAutoencoder
-from aejax.nn.heads import Autoencoder, LatentEncoder
 from aejax.training import optimizers, report
-from aejax.training.config import NetworkConfig, Schedule, above, at_least, plain_name, seeds_name
+from aejax.training.config import NetworkConfig, NetworkRecipe, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
@@ -40,11 +36,9 @@ class Config(NetworkConfig):
 
     MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = NetworkConfig.MAY_DIFFER_ON_RESUME | {"probe"}
 
-    network: Network = "residual"
-    """sets the defaults of the training options. residual: blocks with skip connections, any image size from 8 pixels
-    up; tutorial: its small convolutional network, whose 128 latents are 4 x 4 x 8 maps; dense: fully connected"""
-    latents: int = at_least(1, 128)
-    """the numbers that an image is squeezed through"""
+    network: NetworkRecipe = "residual"
+    latents: int = at_least(1, build.TUTORIAL_LATENTS)
+    """the numbers that an image is squeezed through; 128 of --network tutorial are 4 x 4 x 8 maps"""
     epochs: int = at_least(1, 3)
     """passes over the training images"""
     batch_size: int = at_least(1, 128)
@@ -60,6 +54,8 @@ class Config(NetworkConfig):
     """share of each parameter taken away per step, times the learning rate; 0: none"""
     clip_norm: float | None = above(0, 1.0)
     """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
+    ema_decay: float = at_least(0, 0.999, below=1)
+    """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
     likelihood: Literal["squared_error", "bernoulli"] = "squared_error"
     """what is minimised. squared_error: of outputs that are pixels; bernoulli: the cross-entropy of logits"""
     probe: bool = False
@@ -78,6 +74,7 @@ RECIPES = {
         schedule="constant",
         weight_decay=0.0,
         clip_norm=None,
+        ema_decay=0.0,
         likelihood="bernoulli",
     ),
 }
@@ -86,11 +83,7 @@ RECIPES = {
 def build_model(config: Config, image_shape: tuple[int, ...]) -> ImageToImage:
     """Returns the model for images (height, width, channels)."""
     likelihood = {"squared_error": SquaredError(), "bernoulli": Bernoulli()}[config.likelihood]
-    if config.network == "tutorial" and config.latents == RECIPES["tutorial"].latents:
-        build.check_image_shape("tutorial", image_shape)
-        return ImageToImage(ConvAutoencoder(image_shape[-1]), likelihood)
-    trunk, decoder = build.of_options(config, image_shape, config.latents)
-    return ImageToImage(Autoencoder(LatentEncoder(trunk, config.latents), decoder), likelihood)
+    return ImageToImage(build.autoencoder(config, image_shape), likelihood)
 
 
 def main(config: Config) -> None:
@@ -122,10 +115,11 @@ def main(config: Config) -> None:
         )
         trained = run.trained(states, mesh)
         linear = judge.linear_baseline(trained[0], data.train)
-        rows = {"input": as_float(examples), "reconstruction": trained[0].reconstruct(examples)}
-        if linear is not None:
-            rows[f"PCA, {trained[0].latents}"] = linear.reconstruct(examples)
-        run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
+        title = f"{plain_name(config.dataset)}, test set"
+        rows = pictures.reconstructions({"reconstruction": trained[0]}, examples, linear)
+        run.figure("reconstructions", plots.image_grid(rows, title))
+        if lines := pictures.interpolations(trained[0], examples):
+            run.figure("interpolations", plots.image_grid(lines, f"{title}: lines between two images' latents"))
         table = judge.joined(
             judge.of_splits(method, states, {name: part.images for name, part in data.parts().items()}, mesh),
             judge.judge(

@@ -1,6 +1,7 @@
 """Denoising: images through noise, which is fresh at every step, and a network that takes it away.
 
 python -m experiments.denoise                             MNIST, a small U-Net
+python -m experiments.denoise --network residual          an autoencoder with 128 latents
 python -m experiments.denoise --network tutorial          the tutorial's convolutional autoencoder
 python -m experiments.denoise --noise masking             another noise
 python -m experiments.denoise --ood fashion_mnist         trained on either dataset, tested on both
@@ -9,10 +10,10 @@ python -m experiments.denoise --ood fashion_mnist         trained on either data
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-import flax.linen as nn
 import numpy as np
+import tyro
 
 from aejax import cli, corruptions, plots
 from aejax.batching import as_float
@@ -24,11 +25,11 @@ from aejax.methods import reconstruction
 from aejax.methods.method import with_ema
 from aejax.models.image_to_image import ImageToImage
 from aejax.models.trained import Trained
-from aejax.nn.convolutional import ConvAutoencoder, check_image_size
+from aejax.nn import build
 from aejax.nn.unet import UNet
 from aejax.tables import Table
 from aejax.training import optimizers, report
-from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
+from aejax.training.config import NETWORK_HELP, NetworkSizes, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
@@ -38,13 +39,19 @@ FITTED_ON = 500  # training images that the filters' settings are chosen on
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(NetworkSizes):
     """Train a denoiser; metrics, figures and checkpoints go to <runs>/denoise/<name>/, by default named after
     <dataset>-<network>-<noise>-seed<seed>."""
 
-    network: Literal["unet", "tutorial"] = "unet"
-    """sets the defaults of the options below. unet: with skip connections, any image size; tutorial: the autoencoder
-    with a bottleneck of 4 x 4 x 8 numbers"""
+    network: Annotated[
+        Literal["unet", "residual", "tutorial", "dense"],
+        tyro.conf.arg(
+            help="sets the defaults of the training options. unet: with connections past the bottleneck, any image "
+            f"size; {NETWORK_HELP}"
+        ),
+    ] = "unet"
+    latents: int = at_least(1, build.TUTORIAL_LATENTS)
+    """the numbers that an image is squeezed through by all networks but unet; 128 of tutorial are 4 x 4 x 8 maps"""
     epochs: int = at_least(1, 10)
     """passes over the training images"""
     batch_size: int = at_least(1, 128)
@@ -74,6 +81,8 @@ class Config(RunConfig):
 # The rise of the rate keeps units of the tutorial's narrow layers from dying in the first steps.
 RECIPES = {
     "unet": Config(),
+    "residual": Config(network="residual", learning_rate=1e-3, schedule="warmup_cosine", clip_norm=1.0),
+    "dense": Config(network="dense", epochs=20, learning_rate=1e-3, schedule="warmup_cosine", clip_norm=1.0),
     "tutorial": Config(network="tutorial", epochs=100, batch_size=256, learning_rate=6e-3, schedule="warmup_cosine"),
 }
 
@@ -93,12 +102,9 @@ def noise(config: Config) -> Corruption:
 
 def build_model(config: Config, image_shape: tuple[int, ...]) -> ImageToImage:
     """Returns the model for images (height, width, channels)."""
-    height, width, channels = image_shape
-    network: nn.Module = UNet(channels)
-    if config.network == "tutorial":
-        check_image_size(height, width)
-        network = ConvAutoencoder(channels)
-    return ImageToImage(network, corruption=noise(config))
+    if config.network == "unet":
+        return ImageToImage(UNet(image_shape[-1]), corruption=noise(config))
+    return ImageToImage(build.autoencoder(config, image_shape, also=["unet"]), corruption=noise(config))
 
 
 def main(config: Config) -> None:

@@ -1,6 +1,7 @@
 """Two latents, to be looked at: an autoencoder's plane next to a VAE's, and what noise in the latents does to images.
 
-python -m experiments.latent_space                      MNIST, both models convolutional, 30 epochs each
+python -m experiments.latent_space                      MNIST, both models of residual blocks
+python -m experiments.latent_space --network tutorial   the tutorial's small networks, 30 epochs each
 python -m experiments.latent_space --html               and a page in which the pointer decodes the plane
 python -m experiments.latent_space --dataset digits     no download
 """
@@ -17,8 +18,9 @@ from aejax import cli, latent_page, plots, rng
 from aejax.batching import as_float
 from aejax.data.feeds import check_batch
 from aejax.errors import UserError
-from aejax.evaluation import classifier, judge
+from aejax.evaluation import classifier, judge, pictures
 from aejax.evaluation.classifier import Classifier
+from aejax.evaluation.pca import PCA
 from aejax.methods import reconstruction, variational
 from aejax.methods.method import Method, with_ema
 from aejax.models.image_to_image import ImageToImage
@@ -27,11 +29,10 @@ from aejax.models.posteriors import GaussianPosterior
 from aejax.models.priors import StandardNormal
 from aejax.models.trained import Trained
 from aejax.nn import build
-from aejax.nn.build import Network
 from aejax.nn.heads import Autoencoder, GaussianEncoder, LatentEncoder
 from aejax.tables import Table
 from aejax.training import optimizers
-from aejax.training.config import NetworkConfig, above, at_least, plain_name, seeds_name
+from aejax.training.config import NetworkConfig, NetworkRecipe, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
@@ -47,42 +48,70 @@ DRAWS = 1000  # noisy latents that the classifier reads for each class and stand
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     """Train an autoencoder and a VAE with two latents; figures go to <runs>/latent_space/<name>/, and each model's
-    metrics and checkpoints to <name>-autoencoder and <name>-VAE beside it."""
+    metrics and checkpoints to <name>-autoencoder and <name>-VAE. The name is by default <dataset>-seed<seed>, with the
+    network where that is not the default."""
 
     MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = NetworkConfig.MAY_DIFFER_ON_RESUME | {"html", "html_points"}
 
-    epochs: int = at_least(1, 30)
+    network: NetworkRecipe = "residual"
+    epochs: int = at_least(1, 10)
     """passes over the training images"""
-    batch_size: int = at_least(1, 256)
+    batch_size: int = at_least(1, 128)
     """images per step, over all devices"""
-    learning_rate: float = above(0, 2e-3)
+    learning_rate: float = above(0, 1e-3)
     """of Adam, at its peak"""
-    network: Network = "tutorial"
-    """residual: blocks with skip connections, any image size; tutorial: its small convolutional networks; dense"""
+    schedule: Schedule = "warmup_cosine"
+    """of the learning rate: constant; cosine, which falls to 0; or warmup_cosine, which first rises for 5% of the
+    steps"""
+    clip_norm: float | None = above(0, 1.0)
+    """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
+    ema_decay: float = at_least(0, 0.999, below=1)
+    """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
     html: bool = False
     """also write <model>.html, one file that needs no server: the pointer over the plane shows what it decodes to"""
     html_points: int = at_least(1, 5000)
     """test images on that page, from the first"""
 
 
+RECIPES = {
+    "residual": Config(),
+    "dense": Config(network="dense"),
+    "tutorial": Config(
+        network="tutorial",
+        epochs=30,
+        batch_size=256,
+        learning_rate=2e-3,
+        schedule="constant",
+        clip_norm=None,
+        ema_decay=0.0,
+    ),
+}
+
+
 def main(config: Config) -> None:
-    mesh = make_mesh(config.devices, config.batch_size)
+    mesh = make_mesh(config.devices, config.batch_size, dense=config.network == "dense")
     data = load_splits(config)
     if data.train.labels is None or data.test.labels is None:
         raise UserError(f"--dataset {config.dataset} has no labels, which colour the plane: choose another")
     if reason := classifier.needs(data.image_shape, data.train.labels, data.test.labels):
         raise UserError(f"{reason}: set --image-size, or choose another --dataset")
     check_batch(data.train.images, config.batch_size, mesh)
-    name = f"{plain_name(config.dataset)}-{seeds_name(config)}"
+    kind = "" if config.network == "residual" else f"-{config.network}"
+    name = f"{plain_name(config.dataset)}{kind}-{seeds_name(config)}"
     config = dataclasses.replace(config, name=config.name or name)
-    models = build_models(config, data.image_shape)
-    outcomes = {name: train(config, data, name, model) for name, model in models.items()}
+    outcomes, linear = {}, None
+    for name, model in build_models(config, data.image_shape).items():
+        one, rows, linear = train(config, data, name, model, linear)
+        outcomes[name] = one, rows
 
     key, classes = rng.stream(rng.root_key(0), "classifier"), int(data.train.labels.max()) + 1
     reader = classifier.train(key, data.train.images, data.train.labels, classes=classes)
     with open_run(config, "latent_space", data=data) as run:
         codes = {name: one.encode(data.test.images) for name, (one, _) in outcomes.items()}
         run.figure("plane", plots.scatter(codes, data.test.labels))
+        models, examples = {name: one for name, (one, _) in outcomes.items()}, data.test.one_per_class()
+        reconstructed = pictures.reconstructions(models, examples, linear)
+        run.figure("reconstructions", plots.image_grid(reconstructed, f"{plain_name(config.dataset)}, test set"))
         kept: dict[str, list[float]] = {}
         table: Table = {}
         for name, (one, rows) in outcomes.items():
@@ -90,8 +119,8 @@ def main(config: Config) -> None:
             title = f"{name}: decoded at quantiles of its {'prior' if one.has_prior else 'latents'}"
             run.figure(f"{name}_grid", plots.mosaic(one.decode(grid(axes(one, latents))), GRID, title))
             run.figure(f"{name}_interpolations", plots.image_grid(interpolations(one, latents, data)))
-            pictures, kept[name] = under_noise(config, one, latents, data, reader)
-            run.figure(f"{name}_noise", plots.image_grid(pictures, f"{name}: noise in the latents"))
+            noisy, kept[name] = under_noise(config, one, latents, data, reader)
+            run.figure(f"{name}_noise", plots.image_grid(noisy, f"{name}: noise in the latents"))
             if config.html:
                 run.text(f"{name}.html", page(config, name, one, latents, data))
             table |= {f"{name}: {row}": figures for row, figures in rows.items() if row.startswith("test")}
@@ -117,10 +146,23 @@ def build_method(model: ImageToImage | LatentVariableModel, optimizer: optax.Gra
     return reconstruction.autoencoder(model, optimizer)
 
 
-def train(config: Config, data: Splits, name: str, model: ImageToImage | LatentVariableModel) -> tuple[Trained, Table]:
-    """Trains one model in a run of its own, or takes it from its checkpoint; of several seeds returns the first."""
+def train(
+    config: Config, data: Splits, name: str, model: ImageToImage | LatentVariableModel, linear: PCA | None = None
+) -> tuple[Trained, Table, PCA | None]:
+    """Trains one model in a run of its own, or takes it from its checkpoint.
+
+    Args:
+      config: of both models.
+      data: of both models.
+      name: of the model.
+      model: what is learnt.
+      linear: PCA with two components; None: it is fitted.
+
+    Returns:
+      The model, of several seeds the first; the table of all; and PCA.
+    """
     config = dataclasses.replace(config, name=f"{config.name}-{name}")
-    mesh = make_mesh(config.devices, config.batch_size)
+    mesh = make_mesh(config.devices, config.batch_size, dense=config.network == "dense")
     feed = open_feed(config, data.train.images, config.batch_size, mesh)
     optimizer = optimizers.build(config, config.learning_rate, config.epochs * feed.steps_per_epoch)
     method = with_ema(build_method(model, optimizer), config.ema_decay)
@@ -135,12 +177,14 @@ def train(config: Config, data: Splits, name: str, model: ImageToImage | LatentV
             evaluations={"held_out": data.held_out.images},
         )
         trained = run.trained(states, mesh)
+        linear = linear or judge.linear_baseline(trained[0], data.train)
+        settings = judge.Settings(nll_samples=0, judge_samples=False)
         table = judge.joined(
             judge.of_splits(method, states, {name: part.images for name, part in data.parts().items()}, mesh),
-            judge.judge(trained, data.train, data.test, settings=judge.Settings(nll_samples=0, judge_samples=False)),
+            judge.judge(trained, data.train, data.test, settings=settings, linear=linear),
         )
         run.finish(config, mesh, table, curves=("loss", "distortion", "rate"))
-    return trained[0], table
+    return trained[0], table, linear
 
 
 def axes(trained: Trained, latents: np.ndarray) -> np.ndarray:
@@ -202,4 +246,4 @@ def page(config: Config, name: str, trained: Trained, latents: np.ndarray, data:
 
 
 if __name__ == "__main__":
-    cli.run(main, Config)
+    cli.run(main, Config, recipes=("network", RECIPES))

@@ -2,6 +2,7 @@
 
 python -m experiments.super_resolution                                  MNIST, 14 x 14 -> 28 x 28, a small EDSR
 python -m experiments.super_resolution --network tutorial               the tutorial's encoder and decoder
+python -m experiments.super_resolution --network residual               an encoder and a decoder with 128 latents
 python -m experiments.super_resolution --dataset cifar10 --factor 4     colour, 8 x 8 -> 32 x 32
 python -m experiments.super_resolution --dataset cifar10 --factor 4 --from-noise    and what it sees in noise
 """
@@ -9,11 +10,12 @@ python -m experiments.super_resolution --dataset cifar10 --factor 4 --from-noise
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from aejax import cli, corruptions, plots, rng
 from aejax.batching import as_float
@@ -24,10 +26,11 @@ from aejax.methods import reconstruction
 from aejax.methods.method import with_ema
 from aejax.models.image_to_image import ImageToImage
 from aejax.models.likelihoods import Bernoulli, SquaredError
-from aejax.nn.convolutional import ConvAutoencoder, check_image_size
+from aejax.nn import build
+from aejax.nn.convolutional import ConvAutoencoder
 from aejax.nn.edsr import EDSR
 from aejax.training import optimizers, report
-from aejax.training.config import RunConfig, Schedule, above, at_least, plain_name, seeds_name
+from aejax.training.config import NETWORK_HELP, NetworkSizes, Schedule, above, at_least, plain_name, seeds_name
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
@@ -35,15 +38,22 @@ from aejax.training.splits import load_splits, open_feed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(NetworkSizes):
     """Train a super-resolver; metrics, figures and checkpoints go to <runs>/super_resolution/<name>/, by default named
     after <dataset>-<factor>x-<network>-seed<seed>."""
 
-    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = RunConfig.MAY_DIFFER_ON_RESUME | {"from_noise"}
+    MAY_DIFFER_ON_RESUME: ClassVar[frozenset[str]] = NetworkSizes.MAY_DIFFER_ON_RESUME | {"from_noise"}
 
-    network: Literal["edsr", "tutorial"] = "edsr"
-    """sets the defaults of the options below. edsr: residual blocks, sub-pixel upsampling, a global skip; tutorial:
-    encoder and decoder, for --factor 2 alone"""
+    network: Annotated[
+        Literal["edsr", "residual", "tutorial", "dense"],
+        tyro.conf.arg(
+            help="sets the defaults of the training options. edsr: adds to bicubic upscaling what residual blocks "
+            "find, any image size. The others squeeze the small images through a few numbers, tutorial for --factor 2 "
+            f"alone. {NETWORK_HELP}"
+        ),
+    ] = "edsr"
+    latents: int = at_least(1, build.TUTORIAL_LATENTS)
+    """the numbers that --network residual or dense squeezes the small images through"""
     epochs: int = at_least(1, 5)
     """passes over the training images"""
     batch_size: int = at_least(1, 128)
@@ -58,9 +68,10 @@ class Config(RunConfig):
     downscaling: Literal["box", "bicubic"] = "box"
     """the antialiasing kernel: means over factor x factor pixels, or the literature's bicubic"""
     width: int | None = at_least(1, None)
-    """channels of the edsr network; None: 12 times the factor, which costs the same for all factors"""
+    """channels of --network edsr, or of residual at half the resolution; None: 12 times the factor for edsr, which
+    costs the same for all factors, and 16 for residual"""
     blocks: int = at_least(1, 2)
-    """residual blocks of the edsr network"""
+    """residual blocks of --network edsr, or at each level of residual"""
     from_noise: bool = False
     """also draw the trained network's outputs for uniform noise"""
 
@@ -68,6 +79,8 @@ class Config(RunConfig):
 # The rise of the rate keeps units of the tutorial's narrow layers from dying in the first steps.
 RECIPES = {
     "edsr": Config(),
+    "residual": Config(network="residual", blocks=1, learning_rate=1e-3, clip_norm=1.0),
+    "dense": Config(network="dense", epochs=20, learning_rate=1e-3, clip_norm=1.0),
     "tutorial": Config(network="tutorial", epochs=30, batch_size=256, learning_rate=6e-3),
 }
 
@@ -84,11 +97,27 @@ def build_model(config: Config, image_shape: tuple[int, ...]) -> ImageToImage:
     if config.network == "edsr":
         network = EDSR(channels, config.factor, config.width or 12 * config.factor, config.blocks)
         return ImageToImage(network, SquaredError(), downscale)
+    if config.network == "tutorial":
+        return ImageToImage(tutorial_network(config, image_shape), Bernoulli(), downscale)
+    small = height // config.factor, width // config.factor, channels
+    if not build.takes(config.network, small):
+        raise UserError(
+            f"--network {config.network} cannot take small images of {small[0]} x {small[1]}: use --network edsr or "
+            "--network dense, or lower --factor"
+        )
+    sized = dataclasses.replace(config, width=config.width or 16)
+    return ImageToImage(build.autoencoder(sized, image_shape, also=["edsr"]), SquaredError(), downscale)
+
+
+def tutorial_network(config: Config, image_shape: tuple[int, ...]) -> ConvAutoencoder:
+    """Returns the tutorial's network, which enlarges 2 times; UserError for options that do not fit it."""
     if config.factor != 2:
         raise UserError(f"--network tutorial enlarges 2 times, not --factor {config.factor}: choose --network edsr")
-    check_image_size(height, width)
+    if config.latents != build.TUTORIAL_LATENTS:
+        raise UserError(f"--latents {config.latents}: --network tutorial has its own; leave one of them out")
+    build.check_image_shape("tutorial", image_shape, also=["edsr"])
     # One pooling less than the autoencoder's encoder: 14 -> 7 -> 4; the decoder is the same.
-    return ImageToImage(ConvAutoencoder(channels, encoder_widths=(16, 8)), Bernoulli(), downscale)
+    return ConvAutoencoder(image_shape[-1], encoder_widths=(16, 8))
 
 
 def main(config: Config) -> None:

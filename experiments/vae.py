@@ -1,8 +1,10 @@
-"""Variational autoencoders: the tutorial's recipe, two with published figures, convolutional ones, and other losses.
+"""Variational autoencoders: for any images, the tutorial's, two with published figures, and other losses.
 
-python -m experiments.vae                                   784-512-2, loss 784 * MSE + KL, 30 epochs
-python -m experiments.vae --seeds 5                         five seeds in one program, mean and sd of every figure
-python -m experiments.vae --recipe conv                     convolutional, 20 latents, Bernoulli pixels
+python -m experiments.vae                                   residual blocks, 8-bit pixels, bits per dimension
+python -m experiments.vae --dataset cifar10                 in colour
+python -m experiments.vae --recipe tutorial                 784-512-2, loss 784 * MSE + KL, 30 epochs
+python -m experiments.vae --recipe tutorial --seeds 5       five seeds in one program, mean and sd of every figure
+python -m experiments.vae --recipe conv                     the tutorial's convolutions, 20 latents, Bernoulli pixels
 python -m experiments.vae --recipe flax                     Flax's example: 500 hidden, 20 latents, static binarisation
 python -m experiments.vae --recipe iwae --objective iwae --samples 50       Burda et al. (2015), the full schedule
 python -m experiments.vae --objective beta_tc --beta 6      other losses; the README adds one of your own
@@ -11,7 +13,7 @@ python -m experiments.vae --objective beta_tc --beta 6      other losses; the RE
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,7 +25,7 @@ from aejax import cli, corruptions, divergences, losses, plots, rng
 from aejax.batching import as_float
 from aejax.data.feeds import check_batch
 from aejax.errors import UserError
-from aejax.evaluation import judge
+from aejax.evaluation import judge, pictures
 from aejax.methods import objectives, variational
 from aejax.methods.method import Method, with_ema
 from aejax.methods.objectives import Objective
@@ -32,10 +34,18 @@ from aejax.models.latent_variable import LatentVariableModel, Terms
 from aejax.models.posteriors import GaussianPosterior
 from aejax.models.priors import StandardNormal
 from aejax.nn import build
-from aejax.nn.build import Network
 from aejax.nn.heads import GaussianEncoder
 from aejax.training import optimizers, report
-from aejax.training.config import JudgedConfig, NetworkConfig, above, at_least, plain_name, seeds_name
+from aejax.training.config import (
+    HIDDEN_HELP,
+    JudgedConfig,
+    NetworkConfig,
+    Schedule,
+    above,
+    at_least,
+    plain_name,
+    seeds_name,
+)
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
@@ -51,32 +61,40 @@ class Config(NetworkConfig, JudgedConfig):
     """Train variational autoencoders; metrics, figures and checkpoints go to <runs>/vae/<name>/, by default named after
     <dataset>-<recipe>-<objective><samples>-seed<seed>."""
 
-    recipe: Literal["tutorial", "conv", "flax", "iwae"] = "tutorial"
-    """sets the defaults of all other options. tutorial: 784-512-2 and RMSprop; conv: the tutorial's convolutional
-    networks, 20 latents; flax: Flax's VAE example; iwae: 784-200-200-50 and Adam on the paper's schedule of 3280
-    epochs, where --epochs 1, 4, 13, 40, 121, 364 or 1093 takes the first stages"""
-    epochs: int = at_least(1, 30)
+    recipe: Literal["residual", "tutorial", "conv", "flax", "iwae"] = "residual"
+    """sets the defaults of all other options. residual: residual blocks and 8-bit pixels, for images of any size and
+    colour; tutorial: 784-512-2 and RMSprop; conv: the tutorial's convolutional networks, 20 latents; flax: Flax's VAE
+    example; iwae: 784-200-200-50 and Adam on the paper's schedule of 3280 epochs, where --epochs 1, 4, 13, 40, 121, 364
+    or 1093 takes the first stages"""
+    epochs: int = at_least(1, 10)
     """passes over the training images"""
-    batch_size: int = at_least(1, 256)
+    batch_size: int = at_least(1, 128)
     """images per step, over all devices"""
     learning_rate: float = above(0, 1e-3)
     """of the optimiser, at its peak"""
-    optimizer: Literal["adam", "rmsprop"] = "rmsprop"
-    """rmsprop: with PyTorch's settings"""
+    schedule: Schedule = "warmup_cosine"
+    """of the learning rate: constant; cosine, which falls to 0; or warmup_cosine, which first rises for 5% of the
+    steps"""
+    weight_decay: float = at_least(0, 1e-4)
+    """share of each parameter taken away per step, times the learning rate; 0: none"""
+    clip_norm: float | None = above(0, 100.0)
+    """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
+    ema_decay: float = at_least(0, 0.999, below=1)
+    """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
+    optimizer: Literal["adam", "muon", "rmsprop"] = "adam"
+    """muon: orthogonal updates of kernels, which cost more and need fewer steps; rmsprop: with PyTorch's settings"""
     epsilon: float = above(0, 1e-8)
     """of the optimiser's denominator"""
     burda_stages: bool = False
     """let the learning rate fall by 10^(-1/7) after 1, 4, 13, 40, ... epochs, as in Burda et al. (2015)"""
-    latents: int = at_least(1, 2)
+    latents: int = at_least(1, 128)
     """dimensions of the latent space"""
-    network: Network = "dense"
-    """residual: blocks with skip connections, any image size from 8 pixels up; tutorial: its small convolutional
-    network; dense: fully connected layers"""
-    hidden: tuple[int, ...] = at_least(1, (512,))
-    """widths of the dense network's encoder; the decoder's are its mirror"""
+    nll_samples: int = at_least(0, 200)
+    """latents for the importance-sampled likelihood of test images; 0 leaves it out"""
+    hidden: Annotated[tuple[int, ...], HIDDEN_HELP] = at_least(1, (512,))
     activation: Literal["relu", "tanh"] = "relu"
     """of the dense network"""
-    likelihood: LikelihoodName = "squared_error"
+    likelihood: LikelihoodName = "discretized_logistic"
     """of pixels. gaussian: of standard deviation 0.1; squared_error: summed, as in 784 * MSE; discretized_logistic: of
     8-bit values, for bits per dimension"""
     hold_out: bool = True
@@ -109,27 +127,52 @@ class Config(NetworkConfig, JudgedConfig):
             raise UserError("--objective dreg has no weight of the KL: leave --beta and --warm-up-epochs out")
 
 
+# What the recipes with recorded figures do without, and the number of latents that those are estimated with.
+_PLAIN: dict[str, Any] = {
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "clip_norm": None,
+    "ema_decay": 0.0,
+    "nll_samples": 5000,
+}
 RECIPES = {
-    "tutorial": Config(),
+    "residual": Config(),
+    "tutorial": Config(
+        recipe="tutorial",
+        network="dense",
+        epochs=30,
+        batch_size=256,
+        optimizer="rmsprop",
+        likelihood="squared_error",
+        latents=2,
+        **_PLAIN,
+    ),
     "conv": Config(
-        recipe="conv", network="tutorial", likelihood="bernoulli", latents=20, optimizer="adam", learning_rate=2e-3
+        recipe="conv",
+        network="tutorial",
+        epochs=30,
+        batch_size=256,
+        learning_rate=2e-3,
+        likelihood="bernoulli",
+        latents=20,
+        **_PLAIN,
     ),
     "flax": Config(
         recipe="flax",
+        network="dense",
         epochs=20,
-        batch_size=128,
-        optimizer="adam",
         hidden=(500,),
         likelihood="bernoulli",
         latents=20,
         binarization="static",
         hold_out=False,
+        **_PLAIN,
     ),
     "iwae": Config(
         recipe="iwae",
+        network="dense",
         epochs=3280,
         batch_size=20,
-        optimizer="adam",
         epsilon=1e-4,
         burda_stages=True,
         hidden=(200, 200),
@@ -138,6 +181,7 @@ RECIPES = {
         latents=50,
         binarization="dynamic",
         hold_out=False,
+        **_PLAIN,
     ),
 }
 
@@ -203,6 +247,7 @@ def build_method(config: Config, model: LatentVariableModel, images: int) -> Met
     rate = burda_stages(config.learning_rate, steps_per_epoch) if config.burda_stages else config.learning_rate
     make = {
         "adam": functools.partial(optax.adam, eps=config.epsilon),
+        "muon": optimizers.muon,
         "rmsprop": functools.partial(optax.rmsprop, decay=0.99, eps=config.epsilon, eps_in_sqrt=False),
     }[config.optimizer]
     optimizer = optimizers.build(config, rate, config.epochs * steps_per_epoch, make=make)
@@ -262,8 +307,12 @@ def main(config: Config) -> None:
         )
         trained = run.trained(states, mesh)
         first = trained[0]
-        rows = {"input": as_float(examples), "reconstruction": first.reconstruct(examples)}
-        run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
+        linear = judge.linear_baseline(first, data.train)
+        title = f"{plain_name(config.dataset)}, test set"
+        rows = pictures.reconstructions({"reconstruction": first}, examples, linear)
+        run.figure("reconstructions", plots.image_grid(rows, title))
+        if lines := pictures.interpolations(first, examples):
+            run.figure("interpolations", plots.image_grid(lines, f"{title}: lines between two images' latents"))
         run.figure("samples", plots.mosaic(first.generate(60), columns=12, title="decoded from the prior"))
         table = judge.joined(
             judge.of_splits(method, states, {name: part.images for name, part in parts.items()}, mesh),
@@ -274,6 +323,7 @@ def main(config: Config) -> None:
                 held_out=data.held_out,
                 original=(original.train, original.test),
                 settings=judge.Settings.of(config),
+                linear=linear,
             ),
         )
         run.finish(config, mesh, table, curves=("loss", "distortion", "rate"))

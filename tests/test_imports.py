@@ -35,8 +35,7 @@ MAY_IMPORT = {
     },
 }
 
-# Of Grain a lazy handle is there, and the package itself is not.
-NOT_AT_START = ("tensorflow", "tensorflow_datasets", "skimage", "sklearn", "tensorboardX", "torch", "grain._src")
+NOT_AT_START = ("tensorflow", "tensorflow_datasets", "skimage", "sklearn", "tensorboardX", "torch", "grain")
 
 FILES = sorted([*ROOT.glob("aejax/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 

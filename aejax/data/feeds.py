@@ -13,6 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
 from aejax.batching import inputs, put, rows_of
+from aejax.data import augmentation
+from aejax.data.augmentation import Augmentation
 from aejax.errors import UserError
 
 Order = Any
@@ -43,11 +45,13 @@ class Feed(abc.ABC):
       images: uint8 (n, height, width, channels), or a tree of arrays with n rows each, such as images with labels.
       batch_size: rows per step over all devices.
       mesh: the devices, along the axis "data".
+      augment: what training does to images, in the compiled step.
     """
 
     images: Tree
     batch_size: int
     mesh: Mesh
+    augment: tuple[Augmentation, ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -66,6 +70,10 @@ class Feed(abc.ABC):
         """Returns the rows of `images` that step `step` of the run with this root sees: int32 (batch_size,)."""
         epoch, place = divmod(step, self.steps_per_epoch)
         return np.asarray(shuffled(root, epoch, rows_of(self.images), self.batch_size)[place])
+
+    def augmented(self, batch: Tree, root: Array, step: Array) -> Tree:
+        """Returns what training sees of step `step`'s batch in the run with this root. Traced."""
+        return augmentation.augment(self.augment, rng.stream(root, "augmentation", step), batch)
 
     @property
     @abc.abstractmethod
@@ -108,14 +116,14 @@ class DeviceFeed(Feed):
         return inputs(jax.tree.map(lambda array: array[rows], images))
 
 
-def device_feed(images: Tree, batch_size: int, mesh: Mesh) -> DeviceFeed:
+def device_feed(images: Tree, batch_size: int, mesh: Mesh, augment: tuple[Augmentation, ...] = ()) -> DeviceFeed:
     """Puts uint8 images (n, height, width, channels), or a tree of arrays with n rows, on the mesh's devices.
 
     Raises:
       UserError: if there are fewer images than a batch holds, or the devices do not divide the batch.
     """
     check_batch(images, batch_size, mesh)
-    return DeviceFeed(put(images, NamedSharding(mesh, PartitionSpec())), batch_size, mesh)
+    return DeviceFeed(put(images, NamedSharding(mesh, PartitionSpec())), batch_size, mesh, augment)
 
 
 def check_batch(images: Tree, batch_size: int, mesh: Mesh) -> None:

@@ -1,29 +1,29 @@
 """The streaming feed: images read from the disk, or from the host's memory, while the devices compute.
 
-Grain reads in threads, and moves blocks of steps to the devices two ahead of the one computed on. Memory holds a few
+Threads read blocks of steps ahead, and the next one moves to the devices while one is computed on. Memory holds a few
 blocks and the order of an epoch (4 bytes per image), however large the images are.
 """
 
-import contextlib
 import functools
+import itertools
+from collections import deque
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import lazy_loader
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax import rng
 from aejax.batching import inputs
+from aejax.data.augmentation import Augmentation
 from aejax.data.feeds import Block, Feed, Tree, check_batch, shuffled
 
-grain = lazy_loader.load("grain", suppress_warning=True)  # only runs that stream pay for it
-
 _BLOCK_BYTES = 16 * 2**20
-_THREADS = 4  # more only wait for each other's Python
+_AHEAD = 2  # blocks that are read at once, each by a thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +43,21 @@ class StreamingFeed(Feed):
         leaves, structure = jax.tree.flatten(self.images)
         steps = self._steps_per_block(root.size)
         sharding = NamedSharding(self.mesh, PartitionSpec(*[None] * (root.ndim + 1), "data"))
-        source = _Batches(leaves, self.batch_size, rng.words(root), first, last, self._own_rows())
-        options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_THREADS)
-        dataset = grain.MapDataset.source(source).to_iter_dataset(options)
-        stack = functools.partial(_stacked, steps=steps, axis=root.ndim)
-        dataset = dataset.batch(steps, drop_remainder=False, batch_fn=stack)
-        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1)
-        dataset = dataset.map(
-            functools.partial(_put, sharding=sharding, batch_size=self.batch_size, axis=root.ndim + 1)
-        )
-        dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=1)
-        with contextlib.closing(iter(dataset)) as iterator:
-            for begin in range(first, last, steps):
-                images = jax.tree.unflatten(structure, next(iterator))
-                yield Block(images, np.int32(begin), min(begin + steps, last))
+        read = functools.partial(_read, leaves, self.batch_size, rng.words(root), self._own_rows(), steps)
+        begins = range(first, last, steps)
+        pool = ThreadPoolExecutor(_AHEAD, "feed")
+        try:
+            waiting = iter(begins)
+            reading = deque(pool.submit(read, begin, last) for begin in itertools.islice(waiting, _AHEAD))
+            moved: deque[list[Array]] = deque()
+            for begin in begins:
+                # On its way to the devices while the block before it is computed on.
+                while reading and len(moved) < 2:
+                    moved.append(_put(reading.popleft().result(), sharding, self.batch_size, root.ndim + 1))
+                    reading.extend(pool.submit(read, later, last) for later in itertools.islice(waiting, 1))
+                yield Block(jax.tree.unflatten(structure, moved.popleft()), np.int32(begin), min(begin + steps, last))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def batch(self, images: Tree, order: Array, step: Array) -> Tree:
         split = NamedSharding(self.mesh, PartitionSpec("data"))
@@ -75,38 +76,52 @@ class StreamingFeed(Feed):
         return max(1, min(_BLOCK_BYTES // (row * self.batch_size * seeds), self.steps_per_epoch))
 
 
-def streaming_feed(images: Tree, batch_size: int, mesh: Mesh) -> StreamingFeed:
+def streaming_feed(images: Tree, batch_size: int, mesh: Mesh, augment: tuple[Augmentation, ...] = ()) -> StreamingFeed:
     """Makes a feed that keeps the images where they are and shows training what a `device_feed` would.
 
     Args:
       images: uint8 (n, height, width, channels), in numpy; or a tree of such arrays, n rows each.
       batch_size: rows per step over all devices.
       mesh: the devices.
+      augment: as of every feed.
 
     Raises:
       UserError: if there are fewer images than a batch holds, or the devices do not divide the batch.
     """
     check_batch(images, batch_size, mesh)
-    return StreamingFeed(images, batch_size, mesh)
+    return StreamingFeed(images, batch_size, mesh, augment)
 
 
-class _Batches:
-    """A sequence for Grain: item k is the `own` rows of step `first` + k, a list of arrays ([seeds,] rows, ...)."""
+def _read(
+    leaves: Sequence[Any],
+    batch_size: int,
+    words: np.ndarray,
+    own: slice,
+    steps: int,
+    begin: int,
+    last: int,
+) -> list[np.ndarray]:
+    """Reads the `own` rows of `steps` steps from `begin` on: an array ([seeds,] steps, rows, ...) for each leaf.
 
-    def __init__(
-        self, leaves: Sequence[Any], batch_size: int, words: np.ndarray, first: int, last: int, own: slice
-    ) -> None:
-        self._leaves, self._batch_size, self._words = leaves, batch_size, words
-        self._first, self._last, self._own = first, last, own
-
-    def __len__(self) -> int:
-        return self._last - self._first
-
-    def __getitem__(self, item: int) -> list[np.ndarray]:
-        rows = len(self._leaves[0])
-        epoch, index = divmod(self._first + int(item), rows // self._batch_size)
-        order = _order(self._words.tobytes(), self._words.shape, epoch, rows, self._batch_size)
-        return [leaf[order[..., index, self._own]] for leaf in self._leaves]
+    `words` are the seeds' root keys. Steps from `last` on, which do not exist, are zeros, so that all blocks have one
+    shape and share a compiled program.
+    """
+    rows, seeds, width = len(leaves[0]), words.shape[:-1], own.stop - own.start
+    per_epoch = rows // batch_size
+    arrays = [np.zeros((*seeds, steps, width, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+    step, end = begin, min(begin + steps, last)
+    while step < end:
+        epoch, place = divmod(step, per_epoch)
+        count = min(end - step, per_epoch - place)
+        order = _order(words.tobytes(), words.shape, epoch, rows, batch_size)
+        for seed in np.ndindex(seeds):
+            wanted = order[seed][place : place + count, own].ravel()
+            for leaf, array in zip(leaves, arrays, strict=True):
+                out = array[seed][step - begin : step - begin + count].reshape(len(wanted), *leaf.shape[1:])
+                # Into place, without a copy between. A mode other than "raise" leaves out a buffer of numpy's.
+                np.take(leaf, wanted, axis=0, out=out, mode="clip")
+        step += count
+    return arrays
 
 
 @functools.lru_cache(maxsize=2)
@@ -118,12 +133,6 @@ def _order(words: bytes, shape: tuple[int, ...], epoch: int, rows: int, batch_si
 
 
 _shuffled = jax.jit(shuffled, static_argnums=(2, 3))
-
-
-def _stacked(batches: Sequence[list[np.ndarray]], steps: int, axis: int) -> list[np.ndarray]:
-    """Stacks batches along `axis` into `steps` steps; a run's last are filled up, so that one shape is compiled."""
-    filled = [*batches, *[batches[-1]] * (steps - len(batches))]
-    return [np.stack(arrays, axis) for arrays in zip(*filled, strict=True)]
 
 
 def _put(arrays: Sequence[np.ndarray], sharding: NamedSharding, batch_size: int, axis: int) -> list[Array]:

@@ -142,8 +142,9 @@ class DiscretizedLogistic(Likelihood):
     Kingma et al. (2016, arXiv:1606.04934), section 5.2 and its equation for p(x_i | mu_i, s_i), with the edges of
     PixelCNN++ (Salimans et al. 2017, arXiv:1701.05517, equation 2): the lowest level takes all mass below it, the
     highest all above. It is a probability mass function: over the 256 levels it sums to 1, and its negative logarithm
-    over log 2 and the number of values is the bits per dimension. Outputs are means in units of the pixel range, then
-    raw log-scales.
+    over log 2 and the number of values is the bits per dimension. Outputs are raw means and raw log-scales. The mean is
+    1/2 + output / 4 in units of the pixel range, and the log-scale is -2 at 0 and bounded: outputs of a network that is
+    not trained, with mean 0 and variance 1, spread as pixels do.
     """
 
     name: ClassVar[str] = "discretized_logistic"
@@ -152,16 +153,20 @@ class DiscretizedLogistic(Likelihood):
 
     def neg_log_prob(self, outputs: Array, images: Array) -> Array:
         means, raw = jnp.split(outputs, 2, axis=-1)
-        return losses.discretized_logistic_negative_log_likelihood(means, _log_scale(raw), images)
+        return losses.discretized_logistic_negative_log_likelihood(_mean(means), _log_scale(raw), images)
 
     def mean(self, outputs: Array) -> Array:
         means, _ = jnp.split(outputs, 2, axis=-1)
-        return jnp.clip(means, 0, 1)
+        return jnp.clip(_mean(means), 0, 1)
+
+
+def _mean(raw: Array) -> Array:
+    return 0.5 + raw / 4
 
 
 def _log_scale(raw: Array) -> Array:
-    """Bounds log-scales smoothly to -7 ... 0 (in units of the pixel range), with log-scale -3.5 at raw 0."""
-    return -3.5 + 3.5 * jnp.tanh(raw / 3.5)
+    """Bounds log-scales smoothly to -7 ... 0 (in units of the pixel range), with log-scale -2 at raw 0."""
+    return -3.5 + 3.5 * jnp.tanh(raw / 3.5 + math.atanh(1.5 / 3.5))
 
 
 BY_NAME: dict[str, Likelihood] = {

@@ -1,12 +1,13 @@
 """The networks that `--network` names, for images of any shape: an encoder's trunk and a decoder."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
 
 from aejax.errors import UserError
-from aejax.nn.convolutional import ConvDecoder, ConvEncoder, map_shape
-from aejax.nn.heads import LatentDecoder
+from aejax.nn.convolutional import ConvAutoencoder, ConvDecoder, ConvEncoder, map_shape
+from aejax.nn.heads import Autoencoder, LatentDecoder, LatentEncoder
 from aejax.nn.layers import Lowering
 from aejax.nn.mlp import MLP, Activation, DenseDecoder
 from aejax.nn.residual import ResidualDecoder, ResidualEncoder
@@ -14,6 +15,8 @@ from aejax.nn.residual import ResidualDecoder, ResidualEncoder
 Network = Literal["residual", "tutorial", "dense"]
 """residual: convolutions in residual blocks, with a linear path around them; tutorial: the small convolutional network
 of the tutorial; dense: fully connected layers."""
+TUTORIAL_LATENTS = 128
+"""The number of latents, 4 x 4 x 8 maps, of the tutorial's autoencoder of 28 x 28 pixels."""
 
 _SIZES: dict[Network, str] = {
     "residual": "at least 8 x 8 pixels",
@@ -34,12 +37,19 @@ def takes(name: Network, image_shape: tuple[int, ...]) -> bool:
             return min(height, width) >= 1
 
 
-def check_image_shape(name: Network, image_shape: tuple[int, ...]) -> None:
-    """Raises UserError for images that a network cannot take; the message names the networks that can."""
+def check_image_shape(name: Network, image_shape: tuple[int, ...], also: Sequence[str] = ()) -> None:
+    """Raises UserError for images that a network cannot take; the message names the networks that can.
+
+    Args:
+      name: the network.
+      image_shape: (height, width, channels).
+      also: further values of the experiment's --network, which take images of any size.
+    """
     if takes(name, image_shape):
         return
     height, width, _ = image_shape
-    others = " or ".join(f"--network {other}" for other in get_args(Network) if takes(other, image_shape))
+    names = [*also, *(other for other in get_args(Network) if takes(other, image_shape))]
+    others = " or ".join(f"--network {other}" for other in names)
     raise UserError(
         f"--network {name} needs images with {_SIZES[name]}, not {height} x {width}: use {others}, or resize the "
         "images with --image-size 28"
@@ -103,3 +113,25 @@ def of_options(
     """Builds a trunk and a decoder from options named as the arguments of `trunk_and_decoder`, which says more."""
     named = {name: getattr(options, name) for name in ("width", "levels", "blocks", "hidden")}
     return trunk_and_decoder(options.network, image_shape, latents, **named, **settings)
+
+
+def autoencoder(options: Any, image_shape: tuple[int, ...], also: Sequence[str] = ()) -> nn.Module:
+    """Builds an encoder and a decoder with a vector of latents between them.
+
+    Args:
+      options: `network`, `latents`, and those that `of_options` reads.
+      image_shape: (height, width, channels) of the outputs.
+      also: as of `check_image_shape`.
+
+    Returns:
+      Inputs (batch, ...), which may be smaller images, -> outputs (batch, height, width, channels). The tutorial's
+      network with its own number of latents has maps in place of the vector, as in the tutorial.
+
+    Raises:
+      UserError: as of `trunk_and_decoder`.
+    """
+    check_image_shape(options.network, image_shape, also)
+    if options.network == "tutorial" and options.latents == TUTORIAL_LATENTS:
+        return ConvAutoencoder(image_shape[-1])
+    trunk, decoder = of_options(options, image_shape, options.latents)
+    return Autoencoder(LatentEncoder(trunk, options.latents), decoder)

@@ -5,14 +5,31 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
 
 from aejax import rng
+from aejax.data.augmentation import Augmentation
 from aejax.errors import UserError
 from aejax.nn.build import Network
 
 OnNonFinite = Literal["stop", "skip"]
 Schedule = Literal["constant", "cosine", "warmup_cosine"]
+
+NETWORK_HELP = (
+    "residual: convolutions in residual blocks, with a linear path around them, for images of any size from 8 pixels "
+    "up; tutorial: the tutorial's small convolutional network, for heights and widths of 12, 20, 28, 36, ...; dense: "
+    "fully connected layers"
+)
+NetworkOption = Annotated[Network, tyro.conf.arg(help=NETWORK_HELP)]
+"""The type of --network, with its help, for experiments that have another default."""
+NetworkRecipe = Annotated[Network, tyro.conf.arg(help=f"sets the defaults of the training options. {NETWORK_HELP}")]
+"""The same where the network is the experiment's recipe."""
+HIDDEN_HELP = tyro.conf.arg(
+    help="widths of the hidden layers of the encoder of --network dense; the decoder's are its mirror"
+)
+"""The help of --hidden, for experiments that have another default."""
 
 
 def at_least(minimum: float, default: Any, below: float = math.inf) -> Any:
@@ -49,6 +66,9 @@ class RunConfig:
     """for a first try, at most this many images of each split"""
     skip_unreadable: bool = False
     """leave out files of a folder that are no images, instead of refusing the folder"""
+    augment: tuple[Augmentation, ...] = ()
+    """flip: training images are mirrored left to right at random, which most digits and letters do not bear; crop: they
+    are shifted by up to an eighth of their size"""
     seed: int = at_least(0, 0, below=rng.SEEDS)
     """root of all randomness: initialisation, shuffling, noise"""
     seeds: int = at_least(1, 1)
@@ -95,20 +115,23 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig(RunConfig):
-    """Options of experiments that take any of the networks of `aejax.nn.build`."""
+class NetworkSizes(RunConfig):
+    """Options of the networks of `aejax.nn.build`."""
 
-    network: Network = "residual"
-    """residual: convolutions in residual blocks, with a linear path around them, for images of any size from 8 pixels
-    up; tutorial: the tutorial's small convolutional network; dense: fully connected layers"""
     width: int = at_least(1, 16)
     """channels of --network residual at half the resolution; they double with each further halving"""
     levels: int = at_least(1, 2)
     """how often --network residual halves the resolution"""
     blocks: int = at_least(0, 1)
     """residual blocks at each level of --network residual, in the encoder and in the decoder"""
-    hidden: tuple[int, ...] = at_least(1, (1024, 1024))
-    """widths of the hidden layers of the encoder of --network dense; the decoder's are its mirror"""
+    hidden: Annotated[tuple[int, ...], HIDDEN_HELP] = at_least(1, (1024, 1024))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(NetworkSizes):
+    """Options of experiments that take any of the networks of `aejax.nn.build`, and no other."""
+
+    network: NetworkOption = "residual"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from aejax.data import sources
+from aejax.data import augmentation, sources
 from aejax.data.assembly import ReadOptions, Size
 from aejax.data.datasets import Dataset, open_source, take
 from aejax.data.feeds import Feed, Tree, device_feed
@@ -71,7 +71,7 @@ def load_splits(config: RunConfig, *, hold_out: bool = True) -> Splits:
     """Loads the configured dataset, and prints a line for each thing that the user should know of it.
 
     Raises:
-      UserError: as of `load`.
+      UserError: as of `load`, and for images that --augment cannot be applied to.
     """
     size = Size(config.image_size, config.fit)
     most_bytes = _most_resident_bytes(config)
@@ -83,6 +83,7 @@ def load_splits(config: RunConfig, *, hold_out: bool = True) -> Splits:
     else:
         test = take(config.dataset, source, "test")
         splits = Splits(take(config.dataset, source, "train"), test, test)
+    augmentation.check(config.augment, splits.image_shape)
     if distributed.first():
         of_parts = [note for data in splits.parts().values() for note in data.notes]
         remarks = [f"{config.dataset}: {remark}" for remark in _remarks(splits)]
@@ -95,8 +96,8 @@ def open_feed(config: RunConfig, images: Tree, batch_size: int, mesh: Mesh) -> F
     """Opens the feed of --feed for training images, or a tree of arrays; UserError as of `device_feed`."""
     most_bytes = _most_resident_bytes(config)
     if most_bytes is None or sum(leaf.nbytes for leaf in jax.tree.leaves(images)) <= most_bytes:
-        return device_feed(images, batch_size, mesh)
-    return streaming_feed(images, batch_size, mesh)
+        return device_feed(images, batch_size, mesh, config.augment)
+    return streaming_feed(images, batch_size, mesh, config.augment)
 
 
 def decoding_workers(config: RunConfig) -> int:

@@ -139,7 +139,7 @@ def compile_steps(method: Method, feed: Feed, seeds: int = 1, on_nonfinite: OnNo
 
         def one_step(carry: tuple[Array, Array, Progress]) -> tuple[Array, Array, Progress]:
             i, _, progress = carry
-            batch = feed.batch(images, order, step + i)
+            batch = feed.augmented(feed.batch(images, order, step + i), root, step + i)
             state, metrics = method.step(progress.state, batch, rng.stream(root, "step", step + i))
             finite = jnp.stack([jnp.isfinite(value) for value in metrics.values()]).all()
             consecutive = jnp.where(finite, 0, progress.consecutive + 1)

@@ -113,6 +113,17 @@ def test_the_tutorials_noise_and_network() -> None:
         denoise.build_model(config, (27, 27, 1))
 
 
+@pytest.mark.parametrize("network", ["residual", "dense"])
+def test_the_networks_of_every_experiment_denoise_through_a_few_latents(network: str) -> None:
+    config = parsed(denoise, "--network", network, "--latents", 5, "--width", 2, "--hidden", 7)
+    model = denoise.build_model(config, (9, 12, 2))
+    images = jax.ShapeDtypeStruct((3, 9, 12, 2), np.float32)
+    key = jax.random.key(0)
+    params = jax.eval_shape(model.init, key, images)
+    assert jax.eval_shape(model.encode, params, images).shape == (3, 5)
+    assert jax.eval_shape(model.outputs, params, images, key).shape == images.shape
+
+
 def test_bad_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--noise-fraction must be at most 1"):
         Config(noise_fraction=1.1)

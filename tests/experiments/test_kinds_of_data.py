@@ -24,13 +24,16 @@ UNJUDGED = ["--nll-samples", 2, "--nll-images", 5]
 # The experiments' options that make them small, and the rows of their tables.
 EXPERIMENTS: dict[str, tuple[str, list[Any], set[str]]] = {
     "autoencoder": ("autoencoder", ["--width", 2, "--latents", 3], {"test", "test: PCA, 3 components"}),
-    "vae": ("vae", ["--hidden", 8, *UNJUDGED], {"test", "prior match: codes", "samples"}),
-    "vae, bits per dimension": (
+    "vae": (
         "vae",
-        ["--network", "dense", "--hidden", 8, "--likelihood", "discretized_logistic", *UNJUDGED, "--no-judge-samples"],
+        ["--width", 2, "--latents", 3, *UNJUDGED],
+        {"test", "test: PCA, 3 components", "prior match: codes", "samples"},
+    ),
+    "vae, tutorial's recipe": (
+        "vae",
+        ["--recipe", "tutorial", "--hidden", 8, *UNJUDGED, "--no-judge-samples"],
         {"test", "prior match: codes"},
     ),
-    "vae, residual": ("vae", ["--network", "residual", "--width", 2, *UNJUDGED, "--no-judge-samples"], {"test"}),
     "vae, tutorial's networks": ("vae", ["--recipe", "conv", *UNJUDGED, "--no-judge-samples"], {"test"}),
     "aae": (
         "aae",
@@ -38,15 +41,26 @@ EXPERIMENTS: dict[str, tuple[str, list[Any], set[str]]] = {
         {"test", "prior match: codes"},
     ),
     "aae_semi_supervised": ("aae_semi_supervised", ["--hidden", 8, "--labels", 4], {"test"}),
-    "latent_space": ("latent_space", ["--network", "dense", "--hidden", 8], {"VAE: test", "noise 0"}),
+    "latent_space": ("latent_space", ["--width", 2], {"VAE: test", "noise 0"}),
     "denoise": ("denoise", [], {"test", "test: noisy input"}),
+    "denoise, residual": ("denoise", ["--network", "residual", "--width", 2, "--latents", 3], {"test"}),
+    "denoise, dense": ("denoise", ["--network", "dense", "--hidden", 8, "--latents", 3], {"test"}),
     "super_resolution": ("super_resolution", ["--width", 2, "--blocks", 1], {"test", "test: bicubic"}),
+    "super_resolution, residual": (
+        "super_resolution",
+        ["--network", "residual", "--width", 2, "--latents", 3],
+        {"test"},
+    ),
+    "super_resolution, dense": ("super_resolution", ["--network", "dense", "--hidden", 8, "--latents", 3], {"test"}),
 }
 TUTORIALS = "--image-size|--network"
 # What some of them say of some images.
 REFUSED: dict[tuple[str, str], str] = {
     **{("vae, tutorial's networks", kind): TUTORIALS for kind in KINDS if kind != "two channels 28x28"},
-    ("super_resolution", "colour 65x63"): "--factor 2 does not divide images of 65 x 63: set --image-size 62",
+    **{
+        (name, "colour 65x63"): "--factor 2 does not divide images of 65 x 63: set --image-size 62"
+        for name in ("super_resolution", "super_resolution, residual", "super_resolution, dense")
+    },
 }
 # In every run what is refused, and one run each of a convolutional and of a dense network.
 QUICK = {("autoencoder", "colour 65x63"), ("aae", "colour 32x32"), *REFUSED}

@@ -21,18 +21,21 @@ from tests.experiments.conftest import figures, run, summary
 def test_one_command_draws_both_planes_and_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latent_space, "DRAWS", 3)
     small = ["--dataset", "digits", "--image-size", 12, "--limit", 300, "--batch-size", 64, "--epochs", 1]
+    small += ["--network", "tutorial"]
     run(latent_space, *small, "--devices", 1, "--html", "--html-points", 30, "--runs", tmp_path)
     folder = tmp_path / "latent_space"
-    assert {path.name for path in folder.iterdir()} == {f"digits-seed0{end}" for end in ("", "-autoencoder", "-VAE")}
-    folder /= "digits-seed0"
+    assert {path.name for path in folder.iterdir()} == {
+        f"digits-tutorial-seed0{end}" for end in ("", "-autoencoder", "-VAE")
+    }
+    folder /= "digits-tutorial-seed0"
     models = [f"{model}_{what}" for model in ("autoencoder", "VAE") for what in ("grid", "interpolations", "noise")]
-    assert figures(folder) == {"plane", "noise", *models}
+    assert figures(folder) == {"plane", "noise", "reconstructions", *models}
     rows = summary(folder)["splits"]
     for model in ("autoencoder", "VAE"):
         page = (folder / f"{model}.html").read_text(encoding="utf-8")
         assert "30" in page
         assert "://" not in page
-        own = summary(folder.with_name(f"digits-seed0-{model}"))["splits"]
+        own = summary(folder.with_name(f"digits-tutorial-seed0-{model}"))["splits"]
         for row in ("test", "test: PCA, 2 components"):
             assert rows[f"{model}: {row}"] == own[row]
     shares = {name: row for name, row in rows.items() if name.startswith("noise")}

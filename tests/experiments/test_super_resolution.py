@@ -43,6 +43,19 @@ def test_the_tutorials_network_enlarges_14_to_28() -> None:
     assert kernels == [(3, 3, 1, 16), (3, 3, 16, 8)]
 
 
+@pytest.mark.parametrize("network", ["residual", "dense"])
+def test_the_networks_of_every_experiment_enlarge_through_a_few_latents(network: str) -> None:
+    options = ["--network", network, "--latents", 5, "--width", 2, "--hidden", 7, "--factor", 3]
+    model = super_resolution.build_model(parsed(super_resolution, *options), (24, 36, 3))
+    large = jax.ShapeDtypeStruct((2, 24, 36, 3), jnp.float32)
+    key = jax.random.key(0)
+    params = jax.eval_shape(model.init, key, large)
+    small = jax.eval_shape(model.corrupt, large, key)
+    assert small.shape == (2, 8, 12, 3)
+    assert jax.eval_shape(model.encode, params, small).shape == (2, 5)
+    assert jax.eval_shape(model.outputs, params, large, key).shape == large.shape
+
+
 def test_options_reach_the_network() -> None:
     config = Config(factor=4, width=7, blocks=2)
     assert super_resolution.build_model(config, (32, 32, 3)).network == EDSR(3, factor=4, width=7, blocks=2)

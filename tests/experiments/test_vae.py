@@ -30,7 +30,7 @@ SHAPE = (4, 4, 1)
 @pytest.fixture(scope="module")
 def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    run(vae, *SMALL, "--hidden", 16, "--seeds", 2, *JUDGED, "--runs", runs)
+    run(vae, *SMALL, "--recipe", "tutorial", "--hidden", 16, "--seeds", 2, *JUDGED, "--runs", runs)
     return runs / "vae" / "digits-tutorial-elbo-seeds0-1"
 
 
@@ -47,7 +47,7 @@ def test_a_run_judges_reconstructions_likelihood_latents_and_samples(
     which: str, latents: int, request: pytest.FixtureRequest
 ) -> None:
     folder = request.getfixturevalue(which)
-    assert figures(folder) == {"learning_curves", "reconstructions", "samples"}
+    assert figures(folder) == {"interpolations", "learning_curves", "reconstructions", "samples"}
     splits = summary(folder)["splits"]
     match = "prior match: codes", "prior match: two prior samples"
     known = f"test: PCA, {latents} components", *match, "training images", "samples"
@@ -79,7 +79,9 @@ def test_several_seeds_give_each_figure_of_each_seed_and_their_mean_and_sd(two_s
 @pytest.mark.parametrize("name", ["elbo", "iwae", "dreg", "free_bits", "wae_mmd", "info_vae", "beta_tc", "tutorial"])
 def test_every_objective_trains(name: str) -> None:
     options = [] if name == "dreg" else ["--beta", 2, "--warm-up-epochs", 0.5]
-    config = parsed(vae, "--objective", name, "--samples", 2, "--batch-size", 4, "--hidden", 5, *options)
+    config = parsed(
+        vae, "--recipe", "tutorial", "--objective", name, "--samples", 2, "--batch-size", 4, "--hidden", 5, *options
+    )
     model = build_model(config, SHAPE)
     images = jax.random.uniform(jax.random.key(1), (4, *SHAPE))
     params, metrics, values = after_a_step(build_method(config, model, 8), images)
@@ -102,7 +104,7 @@ def test_the_tutorials_mistake_is_its_loss() -> None:
 
 
 def test_the_kl_is_annealed_over_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = Config(beta=4.0, warm_up_epochs=2, batch_size=10)
+    config = dataclasses.replace(RECIPES["tutorial"], beta=4.0, warm_up_epochs=2, batch_size=10)
     seen: list[Any] = []
     monkeypatch.setattr(objectives, "beta_elbo", seen.append)
     build_method(config, build_model(config, SHAPE), 50)  # 5 steps per epoch
@@ -119,7 +121,7 @@ def test_burdas_schedule_has_eight_stages_of_3280_epochs() -> None:
 
 
 def test_a_recipe_gives_defaults_and_the_command_line_has_the_last_word() -> None:
-    assert parsed(vae) == RECIPES["tutorial"]
+    assert parsed(vae) == RECIPES["residual"] == Config()
     found = parsed(vae, "--recipe", "iwae", "--latents", 7)
     assert found == dataclasses.replace(RECIPES["iwae"], latents=7)
     assert (found.epochs, found.burda_stages, found.binarization, found.hold_out) == (3280, True, "dynamic", False)
@@ -132,7 +134,8 @@ def test_rmsprop_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     seen: list[optax.GradientTransformation] = []
     monkeypatch.setattr(variational, "vae", lambda model, optimizer, *_, **__: seen.append(optimizer))
-    build_method(Config(), build_model(Config(), SHAPE), 1000)
+    config = RECIPES["tutorial"]
+    build_method(config, build_model(config, SHAPE), 1000)
     (ours,) = seen
     gradients = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     weights = torch.zeros(3, requires_grad=True)
@@ -180,7 +183,7 @@ def test_what_has_no_meaning_is_refused(capsys: pytest.CaptureFixture[str]) -> N
         run(vae, "--objective", "dreg", "--warm-up-epochs", 1)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
-    config = Config(schedule="cosine", burda_stages=True)
+    config = Config(network="dense", schedule="cosine", burda_stages=True)
     with pytest.raises(UserError, match="--schedule cosine: the learning rate has a schedule already"):
         build_method(config, build_model(config, SHAPE), 1000)
 

@@ -122,8 +122,8 @@ def level_probabilities(means: np.ndarray, raw: np.ndarray) -> np.ndarray:
 
 
 def logistic_of(means: np.ndarray, raw: np.ndarray) -> stats.rv_continuous:
-    """The distribution that outputs stand for, in float64."""
-    return stats.logistic(means, np.exp(-3.5 + 3.5 * np.tanh(raw / 3.5)))
+    """The distribution with these means and raw log-scales, in float64; the log-scale is -2 at 0."""
+    return stats.logistic(means, np.exp(-3.5 + 3.5 * np.tanh(raw / 3.5 + np.arctanh(1.5 / 3.5))))
 
 
 def test_discretized_logistic_is_the_mass_of_a_logistic_in_each_levels_cell() -> None:
@@ -132,7 +132,7 @@ def test_discretized_logistic_is_the_mass_of_a_logistic_in_each_levels_cell() ->
     edges = np.array([0.0, 1.0, -0.3, 1.3, 0.5 / 255, 127.5 / 255])  # at and beyond the ends, and between two levels
     means = np.concatenate([edges, edges, random.uniform(-0.5, 1.5, 20)]).astype(np.float32)
     raw = np.concatenate([np.full(6, -99.0), np.full(6, 99.0), random.uniform(-9, 9, 20)]).astype(np.float32)
-    found = level_probabilities(means, raw)
+    found = level_probabilities(4 * (means - 0.5), raw)
 
     np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-4)
     cuts = np.concatenate([[-np.inf], (np.arange(255) + 0.5) / 255, [np.inf]])
@@ -156,7 +156,8 @@ def test_discretized_logistic_gives_bits_per_dimension() -> None:
     means, raw = random.uniform(0, 1, (5, 2, 3, 3)), random.uniform(-3, 3, (5, 2, 3, 3))
     levels = np.clip(np.rint(255 * means) + random.integers(-9, 10, means.shape), 1, 254)
     nll = DiscretizedLogistic().neg_log_prob(
-        jnp.asarray(np.concatenate([means, raw], axis=-1), jnp.float32), jnp.asarray(levels / 255, jnp.float32)
+        jnp.asarray(np.concatenate([4 * (means - 0.5), raw], axis=-1), jnp.float32),
+        jnp.asarray(levels / 255, jnp.float32),
     )
     cells = [logistic_of(means, raw).cdf((levels + side) / 255) for side in (-0.5, 0.5)]
     expected = -np.log2(cells[1] - cells[0]).mean((1, 2, 3))

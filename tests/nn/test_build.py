@@ -1,5 +1,7 @@
 """What `--network` names: networks for images of many shapes, and one line where a network cannot take them."""
 
+import math
+from types import SimpleNamespace
 from typing import get_args
 
 import jax
@@ -7,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 
 from aejax.errors import UserError
-from aejax.nn.build import Network, check_image_shape, takes, trunk_and_decoder
-from aejax.nn.convolutional import ConvDecoder, ConvEncoder
+from aejax.nn.build import TUTORIAL_LATENTS, Network, autoencoder, check_image_shape, takes, trunk_and_decoder
+from aejax.nn.convolutional import ConvAutoencoder, ConvDecoder, ConvEncoder, map_shape
 from aejax.nn.heads import Autoencoder, GaussianEncoder, LatentDecoder, LatentEncoder
 from aejax.nn.layers import with_lowering
 from aejax.nn.mlp import MLP, DenseDecoder
@@ -92,3 +94,22 @@ def test_networks_are_values(name: Network) -> None:
     assert [with_lowering(part, "native") for part in first] == [
         GaussianEncoder(part, 4) for part in trunk_and_decoder(name, (12, 12, 1), 4, lowering="native", **SMALL)
     ]
+
+
+def test_an_autoencoder_has_the_latents_that_it_is_asked_for() -> None:
+    for name in NETWORKS:
+        options = SimpleNamespace(network=name, latents=7, **SMALL)
+        network = autoencoder(options, (20, 12, 2))
+        trunk, decoder = trunk_and_decoder(name, (20, 12, 2), 7, **SMALL)
+        assert network == Autoencoder(LatentEncoder(trunk, 7), decoder)
+
+
+def test_the_tutorials_autoencoder_has_its_own_number_of_latents() -> None:
+    assert math.prod(map_shape(28, 28)) == TUTORIAL_LATENTS
+    options = SimpleNamespace(network="tutorial", latents=TUTORIAL_LATENTS)
+    assert autoencoder(options, (28, 28, 3)) == ConvAutoencoder(3)
+
+
+def test_a_refusal_names_the_experiments_own_networks_too() -> None:
+    with pytest.raises(UserError, match="use --network unet or --network residual or --network dense, or"):
+        autoencoder(SimpleNamespace(network="tutorial", latents=7, **SMALL), (32, 32, 3), also=["unet"])

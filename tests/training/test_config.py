@@ -87,6 +87,7 @@ def test_the_identity_leaves_out_places_and_is_json() -> None:
         "fit": "crop",
         "limit": None,
         "skip_unreadable": False,
+        "augment": [],
         "seed": 0,
         "seeds": 1,
         "clip_norm": None,
