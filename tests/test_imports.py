@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "latent_page": {"models", "nn", "plots", "export"},
     "export": {"models", "nn"},
     "evaluation": {"methods", "models", "nn", "losses", "divergences", "rng", "batching", "tables"},
-    "training": {"data", "methods", "models", "nn", "plots", "rng", "batching", "tables"},
+    "training": {"corruptions", "data", "methods", "models", "nn", "plots", "rng", "batching", "tables"},
     "cli": {"training"},
     "experiments": {
         *("cli", "training", "evaluation", "plots", "latent_page", "export", "data", "methods", "models"),

@@ -153,6 +153,17 @@ def beta_tc(beta: float, dataset_size: int, kl_weight: Weight = 1.0) -> Objectiv
     return objective
 
 
+def tutorial_mistake(terms: Terms) -> Array:
+    """Computes the tutorial's loss, whose latents were drawn with exp(log-variance) as the standard deviation.
+
+    Its log-variance is half of the true one, and its KL is that of the halved one: the loss is no bound.
+    """
+    assert terms.mean is not None
+    assert terms.log_variance is not None
+    kl = losses.gaussian_kl(terms.mean, terms.log_variance / 2)
+    return -terms.log_likelihood.mean(axis=1) + kl.sum(axis=1)
+
+
 def _at(weight: Weight, terms: Terms) -> Array:
     """Returns the weight at the terms' step."""
     return jnp.asarray(weight(terms.step) if callable(weight) else weight)

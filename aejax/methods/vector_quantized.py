@@ -37,9 +37,10 @@ def vector_quantized(
       revival: a code is put onto a vector of the batch when its share of vectors falls below this part of an even one.
 
     Returns:
-      A method whose metrics are "distortion", -log p(x | codes), "rate", -log p(codes), and their sum, "loss", in nats
-      per image: an upper bound on -log p(x). In training also "commitment" and, with a codebook, "perplexity": the
-      number of codes in use, e to the entropy of their shares.
+      A method whose metrics are "distortion", -log p(x | codes), and "rate", -log p(codes), in nats per image. In
+      evaluation "loss" is their sum, an upper bound on -log p(x). In training it is what the autoencoder minimises, and
+      with a codebook there are "commitment" and "perplexity": the number of codes in use, e to the entropy of their
+      shares.
     """
 
     def autoencoder(params: Params, images: Array, key: Array, step: Array) -> tuple[Array, Metrics]:
@@ -50,8 +51,9 @@ def vector_quantized(
         if isinstance(model.quantizer, Codebook):
             gap = quantized.vectors - jax.lax.stop_gradient(quantized.codes)
             metrics["commitment"] = jnp.square(gap).sum(axis=(1, 2, 3))
-            return distortion + commitment * metrics["commitment"], metrics
-        return distortion, metrics
+            values = distortion + commitment * metrics["commitment"]
+            return values, {"loss": values, **metrics}
+        return distortion, {"loss": distortion, **metrics}
 
     def of_codes(params: Params, images: Array, key: Array, step: Array) -> tuple[Array, Metrics]:
         rate = -model.prior.log_prob_of_indices(params, model.quantize(params, images).indices)
