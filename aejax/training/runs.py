@@ -120,11 +120,18 @@ class Run:
             write_text(self.path / name, content)
 
     def finish(
-        self, config: RunConfig, mesh: Mesh, table: tables.Table, curves: Sequence[str] = ("bce", "mse")
+        self,
+        config: RunConfig,
+        mesh: Mesh,
+        table: tables.Table,
+        curves: Sequence[str] = ("bce", "mse"),
+        *,
+        show: bool = True,
     ) -> None:
         """Writes summary.json, draws figures/learning_curves.png and prints the table: means and sd over seeds.
 
-        `curves` are the metrics to draw; where the run has none of them, its loss.
+        `curves` are the metrics to draw; where the run has none of them, its loss. Without `show` nothing is printed,
+        as for a run that is one part of a study.
         """
         if not distributed.first():
             return
@@ -143,6 +150,8 @@ class Run:
         if records := self.log.records():  # a folder that sums up other runs has none
             known = [name for name in curves if any(name in record for record in records)]
             self.figure("learning_curves", plots.learning_curves(records, known or "loss"))
+        if not show:
+            return
         print(tables.markdown({row: tables.cells(figures) for row, figures in means.items()}, "split", _TABLE_WIDTH))
         print(f"figures, metrics and checkpoints: {self.path}; code: {report.commit() or 'no git checkout'}")
 
