@@ -54,8 +54,6 @@ class Config(NetworkConfig):
     """share of each parameter taken away per step, times the learning rate; 0: none"""
     clip_norm: float | None = above(0, 1.0)
     """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
-    ema_decay: float = at_least(0, 0.999, below=1)
-    """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
     likelihood: Literal["squared_error", "bernoulli"] = "squared_error"
     """what is minimised. squared_error: of outputs that are pixels; bernoulli: the cross-entropy of logits"""
     probe: bool = False
@@ -74,7 +72,6 @@ RECIPES = {
         schedule="constant",
         weight_decay=0.0,
         clip_norm=None,
-        ema_decay=0.0,
         likelihood="bernoulli",
     ),
 }

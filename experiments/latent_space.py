@@ -79,8 +79,6 @@ class Config(NetworkConfig):
     steps"""
     clip_norm: float | None = above(0, 1.0)
     """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
-    ema_decay: float = at_least(0, 0.999, below=1)
-    """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
     html: bool = False
     """also write <model>.html, one file that needs no server: the pointer over the plane shows what it decodes to"""
     html_points: int = at_least(1, 5000)
@@ -97,7 +95,6 @@ RECIPES = {
         learning_rate=2e-3,
         schedule="constant",
         clip_norm=None,
-        ema_decay=0.0,
     ),
 }
 

@@ -7,6 +7,8 @@ python -m experiments.vae --recipe tutorial --seeds 5       five seeds in one pr
 python -m experiments.vae --recipe conv                     the tutorial's convolutions, 20 latents, Bernoulli pixels
 python -m experiments.vae --recipe flax                     Flax's example: 500 hidden, 20 latents, static binarisation
 python -m experiments.vae --recipe iwae --objective iwae --samples 50       Burda et al. (2015), the full schedule
+python -m experiments.vae --prior vamp                      a learnt prior; or flow, or mixture
+python -m experiments.vae --posterior flow                  a posterior with an inverse autoregressive flow
 python -m experiments.vae --objective beta_tc --beta 6      other losses; the README adds one of your own
 """
 
@@ -17,26 +19,21 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
-import numpy as np
 import optax
-from jax import Array
 
-from aejax import cli, corruptions, divergences, losses, plots, rng
-from aejax.batching import as_float
+from aejax import cli, corruptions, divergences, plots
 from aejax.data.feeds import check_batch
 from aejax.errors import UserError
 from aejax.evaluation import judge, pictures
 from aejax.methods import objectives, variational
+from aejax.methods.factor_vae import factor_vae
 from aejax.methods.method import Method, with_ema
 from aejax.methods.objectives import Objective
-from aejax.models import likelihoods
-from aejax.models.latent_variable import LatentVariableModel, Terms
-from aejax.models.posteriors import GaussianPosterior
-from aejax.models.priors import StandardNormal
-from aejax.nn import build
-from aejax.nn.heads import GaussianEncoder
+from aejax.models.build import PosteriorName, PriorName, latent_variable
+from aejax.models.latent_variable import LatentVariableModel
+from aejax.nn.discriminator import Discriminator
 from aejax.training import optimizers, report
+from aejax.training.binarization import Binarization, binarized
 from aejax.training.config import (
     HIDDEN_HELP,
     JudgedConfig,
@@ -50,11 +47,13 @@ from aejax.training.config import (
 from aejax.training.devices import make_mesh
 from aejax.training.loop import fit
 from aejax.training.runs import open_run
-from aejax.training.splits import Splits, load_splits, open_feed
+from aejax.training.splits import load_splits, open_feed
 
 LikelihoodName = Literal[
     "bernoulli", "continuous_bernoulli", "gaussian", "gaussian_learnt", "squared_error", "discretized_logistic"
 ]
+Bound = Literal["elbo", "iwae", "dreg", "miwae", "piwae", "ciwae"]
+Regularized = Literal["free_bits", "wae_mmd", "info_vae", "beta_tc", "factor_vae", "tutorial"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +79,6 @@ class Config(NetworkConfig, JudgedConfig):
     """share of each parameter taken away per step, times the learning rate; 0: none"""
     clip_norm: float | None = above(0, 100.0)
     """largest global norm of a gradient, beyond which it is scaled down; None: gradients as they are"""
-    ema_decay: float = at_least(0, 0.999, below=1)
-    """evaluate and keep an exponential moving average of the parameters with this decay; 0: no average"""
     optimizer: Literal["adam", "muon", "rmsprop"] = "adam"
     """muon: orthogonal updates of kernels, which cost more and need fewer steps; rmsprop: with PyTorch's settings"""
     epsilon: float = above(0, 1e-8)
@@ -101,14 +98,27 @@ class Config(NetworkConfig, JudgedConfig):
     hold_out: bool = True
     """keep a part of the train split to choose by. Without (--no-hold-out), as in published figures, all is learnt
     from and the test split is evaluated after each epoch"""
-    binarization: Literal["none", "dynamic", "static"] = "none"
+    binarization: Binarization = "none"
     """grey images as they are; drawn as 0 or 1 at every step; or drawn once, with a fixed key"""
-    objective: Literal["elbo", "iwae", "dreg", "free_bits", "wae_mmd", "info_vae", "beta_tc", "tutorial"] = "elbo"
+    prior: PriorName = "normal"
+    """normal: N(0, I); flow: N(0, I) through learnt couplings; vamp: the mixture of the posteriors at learnt images;
+    mixture: of learnt Gaussians"""
+    pseudo_inputs: int = at_least(1, 500)
+    """the number of learnt images of --prior vamp"""
+    components: int = at_least(1, 100)
+    """the number of Gaussians of --prior mixture"""
+    posterior: PosteriorName = "gaussian"
+    """gaussian: with a diagonal covariance; flow: that, sent through an inverse autoregressive flow"""
+    flow_layers: int = at_least(1, 4)
+    """of --prior flow and of --posterior flow"""
+    objective: Bound | Regularized = "elbo"
     """what training minimises. tutorial: its mistake, which samples with std = exp(log-variance), kept to compare"""
     samples: int = at_least(1, 1)
     """latents drawn for each image and step in training; the k of iwae and dreg"""
+    groups: int = at_least(1, 1)
+    """of the samples, in miwae and piwae, each with a bound of its own"""
     beta: float = at_least(0, 1.0)
-    """weight of the KL; for beta_tc of the total correlation alone"""
+    """weight of the KL; of the total correlation alone for beta_tc and factor_vae, of the ELBO for ciwae"""
     warm_up_epochs: float = at_least(0, 0.0)
     """the weight of the KL rises from 0 to its value over these epochs"""
     free_bits: float = at_least(0, 0.5)
@@ -124,6 +134,12 @@ class Config(NetworkConfig, JudgedConfig):
         super().__post_init__()
         if self.objective in ("wae_mmd", "info_vae") and self.batch_size == 1:
             raise UserError(f"--batch-size 1 leaves --objective {self.objective} no pairs: set 2 or more")
+        if self.objective == "factor_vae" and self.batch_size % 2:
+            raise UserError("--objective factor_vae splits each batch in two: set an even --batch-size")
+        if self.objective in ("miwae", "piwae") and self.samples % self.groups:
+            raise UserError(f"--groups {self.groups}: --samples {self.samples} cannot be split into equal groups")
+        if self.objective in ("dreg", "beta_tc", "tutorial") and self.posterior != "gaussian":
+            raise UserError(f"--objective {self.objective} needs --posterior gaussian")
         if self.objective == "dreg" and (self.beta != 1 or self.warm_up_epochs):
             raise UserError("--objective dreg has no weight of the KL: leave --beta and --warm-up-epochs out")
 
@@ -133,7 +149,6 @@ _PLAIN: dict[str, Any] = {
     "schedule": "constant",
     "weight_decay": 0.0,
     "clip_norm": None,
-    "ema_decay": 0.0,
     "nll_samples": 5000,
 }
 RECIPES = {
@@ -189,27 +204,7 @@ RECIPES = {
 
 def build_model(config: Config, image_shape: tuple[int, ...]) -> LatentVariableModel:
     """Returns the model for images (height, width, channels)."""
-    likelihood = likelihoods.BY_NAME[config.likelihood]
-    trunk, decoder = build.of_options(
-        config,
-        image_shape,
-        config.latents,
-        activation={"relu": nn.relu, "tanh": nn.tanh}[config.activation],
-        outputs_per_value=likelihood.outputs_per_value,
-    )
-    encoder = GaussianPosterior(GaussianEncoder(trunk, config.latents))
-    return LatentVariableModel(encoder, decoder, StandardNormal(latents=config.latents), likelihood)
-
-
-def tutorial_mistake(terms: Terms) -> Array:
-    """Computes the tutorial's loss, whose latents were drawn with exp(log-variance) as the standard deviation.
-
-    Its log-variance is half of the true one, and its KL is that of the halved one: the loss is no bound.
-    """
-    assert terms.mean is not None
-    assert terms.log_variance is not None
-    kl = losses.gaussian_kl(terms.mean, terms.log_variance / 2)
-    return -terms.log_likelihood.mean(axis=1) + kl.sum(axis=1)
+    return latent_variable(config, image_shape, activation={"relu": nn.relu, "tanh": nn.tanh}[config.activation])
 
 
 def build_objective(config: Config, images: int, warm_up_steps: int) -> Objective:
@@ -220,32 +215,24 @@ def build_objective(config: Config, images: int, warm_up_steps: int) -> Objectiv
         "inverse_multiquadratic": divergences.inverse_multiquadratic(config.latents),
         "gaussian": divergences.gaussian_kernel(config.latents**0.5),
     }[config.kernel]
-    match config.objective:
-        case "iwae":
-            return objectives.beta_iwae(weight)
-        case "free_bits":
-            return objectives.free_bits(config.free_bits, weight)
-        case "wae_mmd":
-            return objectives.wae_mmd(config.mmd_weight, kernel)
-        case "info_vae":
-            return objectives.info_vae(config.info_alpha, config.mmd_weight, kernel, weight)
-        case "beta_tc":
-            return objectives.beta_tc(config.beta, images, weight)
-        case "tutorial":
-            return tutorial_mistake
-    return objectives.beta_elbo(weight)
-
-
-def burda_stages(rate: float, steps_per_epoch: int) -> optax.Schedule:
-    """Returns rate * 10^(-i / 7) for 3^i epochs, i = 0 ... 7: Burda et al. (2015, arXiv:1509.00519), section 5."""
-    ends = np.cumsum([3**i for i in range(7)]) * steps_per_epoch
-    return optax.piecewise_constant_schedule(rate, {int(end): 10 ** (-1 / 7) for end in ends})
+    return {
+        "elbo": objectives.beta_elbo(weight),
+        "iwae": objectives.beta_iwae(weight),
+        "miwae": objectives.miwae(config.groups),
+        "ciwae": objectives.ciwae(config.beta),
+        "free_bits": objectives.free_bits(config.free_bits, weight),
+        "wae_mmd": objectives.wae_mmd(config.mmd_weight, kernel),
+        "info_vae": objectives.info_vae(config.info_alpha, config.mmd_weight, kernel, weight),
+        "beta_tc": objectives.beta_tc(config.beta, images, weight),
+        "tutorial": objectives.tutorial_mistake,
+    }[config.objective]
 
 
 def build_method(config: Config, model: LatentVariableModel, images: int) -> Method:
     """Returns how the model is learnt from a training split of `images` images."""
     steps_per_epoch = images // config.batch_size
-    rate = burda_stages(config.learning_rate, steps_per_epoch) if config.burda_stages else config.learning_rate
+    stages = optimizers.burda_stages(config.learning_rate, steps_per_epoch)
+    rate = stages if config.burda_stages else config.learning_rate
     makers: dict[str, Callable[..., optax.GradientTransformation]] = {
         "adam": functools.partial(optax.adam, eps=config.epsilon),
         "muon": optimizers.muon,
@@ -254,32 +241,20 @@ def build_method(config: Config, model: LatentVariableModel, images: int) -> Met
     steps = config.epochs * steps_per_epoch
     optimizer = optimizers.build(config, rate, steps, make=makers[config.optimizer])
     transform = corruptions.binarize if config.binarization == "dynamic" else None
-    if config.objective == "dreg":
-        method = variational.doubly_reparameterized(model, optimizer, config.samples, transform=transform)
-    else:
-        objective = build_objective(config, images, round(config.warm_up_epochs * steps_per_epoch))
-        method = variational.vae(model, optimizer, objective, config.samples, transform=transform)
+    match config.objective:
+        case "dreg":
+            method = variational.doubly_reparameterized(model, optimizer, config.samples, transform=transform)
+        case "piwae":
+            method = variational.partially_weighted(
+                model, optimizer, config.samples, config.groups, transform=transform
+            )
+        case "factor_vae":
+            judge_of_latents = Discriminator((256,) * 4)
+            method = factor_vae(model, judge_of_latents, config.beta, optimizer, optax.adam(1e-4, 0.5, 0.9))
+        case _:
+            objective = build_objective(config, images, round(config.warm_up_epochs * steps_per_epoch))
+            method = variational.vae(model, optimizer, objective, config.samples, transform=transform)
     return with_ema(method, config.ema_decay)
-
-
-def binarized(config: Config, data: Splits) -> Splits:
-    """Returns the splits as they are modelled: static draws every image once, dynamic those to evaluate on."""
-    if config.binarization == "none":
-        return data
-    key = rng.stream(rng.root_key(0), "static binarisation")
-
-    def drawn_once(images: np.ndarray, key: Array) -> np.ndarray:
-        starts = range(0, len(images), 10_000)
-        blocks = [jnp.asarray(as_float(images[start : start + 10_000])) for start in starts]
-        drawn = [corruptions.binarize(rng.stream(key, "block", i), x) for i, x in zip(starts, blocks, strict=True)]
-        return (255 * np.concatenate([np.asarray(block) for block in drawn])).astype(np.uint8)
-
-    splits = {
-        name: dataclasses.replace(dataset, images=drawn_once(dataset.images, rng.stream(key, name)))
-        for name, dataset in data.parts().items()
-        if name != "train" or config.binarization == "static"
-    }
-    return data._replace(**splits, **({} if "held_out" in splits else {"held_out": splits["test"]}))
 
 
 def main(config: Config) -> None:
@@ -291,7 +266,7 @@ def main(config: Config) -> None:
     check_batch(original.train.images, config.batch_size, mesh)
     model = build_model(config, original.image_shape)
     report.note(judge.left_out(original.train, original.test))
-    data = binarized(config, original)
+    data = binarized(config.binarization, original)
     method = build_method(config, model, len(data.train.images))
     parts, chosen_by = data.parts(), "held_out" if config.hold_out else "test"
     examples = data.test.one_per_class()

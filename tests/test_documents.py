@@ -18,6 +18,7 @@ NAMES = result.names()
 NOT_FROM_FILES = {
     "speed.md": "times hold for one machine with nothing else on it: a new measurement is no repetition",
     "robustness.md": "the kills come at random moments",
+    "checked.md": "a list of tests, which say themselves whether they hold",
     "scaling.md": "a plan on paper, which its program prints",
 }
 # Columns that are no metrics, and where they are explained.

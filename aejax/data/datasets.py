@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from aejax import paths
-from aejax.data import digits, folders, npz, sources, split_syntax, tfds_features, tfds_preparation, tfds_records
+from aejax.data import (
+    digits,
+    folders,
+    npz,
+    sources,
+    split_syntax,
+    sprites,
+    tfds_features,
+    tfds_preparation,
+    tfds_records,
+)
 from aejax.data.assembly import ReadOptions, Size
 from aejax.data.cache import Arrays, cached
 from aejax.data.drawn_splits import mixed_order
@@ -70,9 +80,10 @@ def load(
     """Loads a dataset, preparing it first where that is needed and possible.
 
     Args:
-      name: "mnist", "fashion_mnist", "cifar10"; "digits" (scikit-learn's, with no download); the name of any image
-        dataset that is prepared in the data_dir, such as "kmnist" or "emnist/letters"; the path of an .npz or .npy file
-        (`npz.open_arrays`) or of a folder of images (`folders.open_folder`).
+      name: "mnist", "fashion_mnist", "cifar10"; with no download "digits" (scikit-learn's) and "sprites" (drawn shapes
+        of known factors); the name of any image dataset that is prepared in the data_dir, such as "kmnist" or
+        "emnist/letters"; the path of an .npz or .npy file (`npz.open_arrays`) or of a folder of images
+        (`folders.open_folder`).
       split: tfds split syntax, such as "train", "train[90%:]", "train[:1000]" or "train[10%:20%]+test".
       data_dir: the tfds data_dir; $TFDS_DATA_DIR if None, else ~/tensorflow_datasets.
       raw_dir: a folder with the dataset's official raw files, used where the dataset must be prepared.
@@ -110,7 +121,7 @@ def take(name: str, source: Source, split: str) -> Dataset:
 
 def available() -> list[str]:
     """Returns the names that `load` can make available by itself, for error messages; paths are not among them."""
-    return sorted([*tfds_preparation.supported(), "digits"])
+    return sorted([*tfds_preparation.supported(), "digits", "sprites"])
 
 
 def open_source(
@@ -132,6 +143,11 @@ def open_source(
         class_names = tuple(str(digit) for digit in range(10))
         lengths = digits.SHARD_LENGTHS
         source = Source(lengths, lambda part: digits.load_digits(part, size.image_size), class_names)
+        return sources.limited(source, options.limit)
+
+    if name == "sprites":
+        lengths = sprites.SHARD_LENGTHS
+        source = Source(lengths, lambda part: sprites.load_sprites(part, size.image_size), sprites.SHAPES)
         return sources.limited(source, options.limit)
 
     root = _tfds_folder(data_dir)

@@ -62,6 +62,36 @@ def beta_iwae(beta: Weight) -> Objective:
     return objective
 
 
+def miwae(groups: int) -> Objective:
+    """Returns the mean over `groups` equal groups of the samples of each group's negative IWAE bound.
+
+    Rainforth et al. (2018, arXiv:1802.04537), section 5: M groups of K samples. With one group it is
+    `negative_iwae`; with as many as samples, the ELBO as estimated from them.
+    """
+
+    def objective(terms: Terms) -> Array:
+        log_w = terms.log_weights()
+        batch, samples = log_w.shape
+        if samples % groups:
+            raise ValueError(f"{samples} samples are not {groups} equal groups")
+        bounds = jax.nn.logsumexp(log_w.reshape(batch, groups, -1), axis=2) - math.log(samples // groups)
+        return -bounds.mean(axis=1)
+
+    return objective
+
+
+def ciwae(beta: float) -> Objective:
+    """Returns beta times the negative ELBO plus 1 - beta times the negative IWAE bound, both of the same samples.
+
+    Rainforth et al. (2018, arXiv:1802.04537), section 5.
+    """
+
+    def objective(terms: Terms) -> Array:
+        return -beta * terms.log_weights().mean(axis=1) + (1 - beta) * negative_iwae(terms)
+
+    return objective
+
+
 def free_bits(nats: float, beta: Weight = 1.0) -> Objective:
     """Returns distortion + beta * rate, where a latent whose KL, averaged over the batch, is below `nats` costs `nats`.
 
@@ -121,6 +151,17 @@ def beta_tc(beta: float, dataset_size: int, kl_weight: Weight = 1.0) -> Objectiv
         return -terms.log_likelihood.mean(axis=1) + _at(kl_weight, terms) * kl
 
     return objective
+
+
+def tutorial_mistake(terms: Terms) -> Array:
+    """Computes the tutorial's loss, whose latents were drawn with exp(log-variance) as the standard deviation.
+
+    Its log-variance is half of the true one, and its KL is that of the halved one: the loss is no bound.
+    """
+    assert terms.mean is not None
+    assert terms.log_variance is not None
+    kl = losses.gaussian_kl(terms.mean, terms.log_variance / 2)
+    return -terms.log_likelihood.mean(axis=1) + kl.sum(axis=1)
 
 
 def _at(weight: Weight, terms: Terms) -> Array:

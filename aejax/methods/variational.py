@@ -80,6 +80,34 @@ def doubly_reparameterized(
     return one_optimizer(model.init, loss, optimizer, evaluate=elbo(model, transform))
 
 
+def partially_weighted(
+    model: LatentVariableModel,
+    optimizer: optax.GradientTransformation,
+    samples: int,
+    groups: int,
+    *,
+    transform: Corruption | None = None,
+) -> Method:
+    """Makes PIWAE: decoder and prior follow IWAE with all samples, the encoder MIWAE with the samples in groups.
+
+    Rainforth et al. (2018, arXiv:1802.04537), section 5. `samples` is a multiple of `groups`. The other
+    arguments and the metrics are those of `vae`.
+    """
+    for_encoder = objectives.miwae(groups)
+
+    def loss(params: Params, images: Array, key: Array, step: Array) -> tuple[Array, Metrics]:
+        images = _transformed(transform, images, key)
+        frozen = jax.lax.stop_gradient(params)
+
+        # The compiler merges the two forward passes, which share their noise; only the backward passes differ.
+        tight = model.terms({**params, "encoder": frozen["encoder"]}, images, jax.random.clone(key), samples)
+        grouped = for_encoder(model.terms({**frozen, "encoder": params["encoder"]}, images, key, samples))
+        value = objectives.negative_iwae(tight) + grouped - jax.lax.stop_gradient(grouped)
+        return value, _metrics(tight)
+
+    return one_optimizer(model.init, loss, optimizer, evaluate=elbo(model, transform))
+
+
 def elbo(model: LatentVariableModel, transform: Corruption | None = None) -> Loss:
     """Returns the loss that any latent-variable model with densities is evaluated by, whatever it was trained with.
 

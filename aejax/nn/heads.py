@@ -38,6 +38,24 @@ class GaussianEncoder(nn.Module):
         return nn.Dense(self.latents, name="mean")(x), 15 * jnp.tanh(log_variance / 15)
 
 
+class ContextEncoder(nn.Module):
+    """Images to mean, log-variance, (batch, latents) each, and a context for a flow, (batch, context).
+
+    The first two are those of GaussianEncoder. `trunk` is as in LatentEncoder.
+    """
+
+    trunk: nn.Module
+    latents: int
+    context: int
+
+    @nn.compact
+    def __call__(self, images: Array) -> tuple[Array, Array, Array]:
+        x = _flat(self.trunk(images))
+        log_variance = nn.Dense(self.latents, name="log_variance")(x)
+        context = nn.Dense(self.context, name="context")(x)
+        return nn.Dense(self.latents, name="mean")(x), 15 * jnp.tanh(log_variance / 15), context
+
+
 class UniversalEncoder(nn.Module):
     """Images and noise to latents: (batch, height, width, channels), (batch, d) -> (batch, latents).
 

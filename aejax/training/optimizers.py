@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 import optax.contrib
 
@@ -77,6 +78,12 @@ def muon(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
     return optax.contrib.muon(
         learning_rate, adam_learning_rate=learning_rate, muon_weight_dimension_numbers=axes, consistent_rms=0.2
     )
+
+
+def burda_stages(rate: float, steps_per_epoch: int) -> optax.Schedule:
+    """Returns rate * 10^(-i / 7) for 3^i epochs, i = 0 ... 7: Burda et al. (2015, arXiv:1509.00519), section 5."""
+    ends = np.cumsum([3**i for i in range(7)]) * steps_per_epoch
+    return optax.piecewise_constant_schedule(rate, {int(end): 10 ** (-1 / 7) for end in ends})
 
 
 def scheduled(schedule: Schedule, peak: float, steps: int) -> optax.ScalarOrSchedule:

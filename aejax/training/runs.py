@@ -135,11 +135,18 @@ class Run:
             self.figure("learning_curves", plots.learning_curves(records, known or "loss"), every_seed=True)
 
     def finish(
-        self, config: RunConfig, mesh: Mesh, table: tables.Table, curves: Sequence[str] = ("bce", "mse")
+        self,
+        config: RunConfig,
+        mesh: Mesh,
+        table: tables.Table,
+        curves: Sequence[str] = ("bce", "mse"),
+        *,
+        show: bool = True,
     ) -> None:
         """Writes summary.json, draws figures/learning_curves.png and prints the table: means and sd over seeds.
 
-        `curves` are the metrics to draw; where the run has none of them, its loss.
+        `curves` are the metrics to draw; where the run has none of them, its loss. Without `show` nothing is printed,
+        as for a run that is one part of a study.
         """
         if not distributed.first():
             return
@@ -158,6 +165,8 @@ class Run:
         }
         write_json(self.path / "summary.json", summary)
         self.draw_curves(curves)
+        if not show:
+            return
         print(tables.markdown({row: tables.cells(figures) for row, figures in means.items()}, "split", _TABLE_WIDTH))
         print(f"figures, metrics and checkpoints: {self.path}; code: {report.commit() or 'no git checkout'}")
 

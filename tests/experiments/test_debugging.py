@@ -143,7 +143,7 @@ CASES: dict[str, Callable[[], tuple[Method, Any]]] = {
     "continuous Bernoulli": lambda: vae(likelihood=likelihoods.ContinuousBernoulli()),
     "learnt Gaussian": lambda: vae(likelihood=likelihoods.GaussianLearnt()),
     "discretized logistic": lambda: vae(likelihood=likelihoods.DiscretizedLogistic()),
-    "tutorial's mistake": lambda: vae(vae_experiment.tutorial_mistake),
+    "tutorial's mistake": lambda: vae(objectives.tutorial_mistake),
     "AAE, Gaussian encoder": lambda: aae("gaussian"),
     "AAE, universal encoder": lambda: aae("universal", prior=priors.SwissRoll()),
     "AAE, R1": lambda: aae(gan=gan_losses.gan(1.0)),

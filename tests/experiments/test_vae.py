@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from aejax.errors import UserError
 from aejax.methods import objectives, variational
 from aejax.models.latent_variable import Terms
 from aejax.nn.convolutional import ConvEncoder
+from aejax.training import optimizers
+from aejax.training.binarization import binarized
 from aejax.training.splits import Splits
 from experiments import vae
 from experiments.vae import RECIPES, Config, build_method, build_model
@@ -76,9 +78,9 @@ def test_several_seeds_give_each_figure_of_each_seed_and_their_mean_and_sd(two_s
     assert "loss_sd" not in summary(conv)["splits"]["test"]
 
 
-@pytest.mark.parametrize("name", ["elbo", "iwae", "dreg", "free_bits", "wae_mmd", "info_vae", "beta_tc", "tutorial"])
+@pytest.mark.parametrize("name", [*get_args(vae.Bound), *get_args(vae.Regularized)])
 def test_every_objective_trains(name: str) -> None:
-    options = [] if name == "dreg" else ["--beta", 2, "--warm-up-epochs", 0.5]
+    options = [] if name == "dreg" else ["--beta", 2, "--warm-up-epochs", 0.5, "--groups", 2]
     config = parsed(
         vae, "--recipe", "tutorial", "--objective", name, "--samples", 2, "--batch-size", 4, "--hidden", 5, *options
     )
@@ -86,7 +88,7 @@ def test_every_objective_trains(name: str) -> None:
     images = jax.random.uniform(jax.random.key(1), (4, *SHAPE))
     params, metrics, values = after_a_step(build_method(config, model, 8), images)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((params, metrics, values)))
-    assert metrics["gradient_norm"] > 0
+    assert metrics["vae_gradient_norm" if name == "factor_vae" else "gradient_norm"] > 0
     # Whatever it was trained with, it is evaluated by the ELBO.
     np.testing.assert_allclose(values["loss"], values["distortion"] + values["rate"], rtol=1e-5)
 
@@ -100,7 +102,7 @@ def test_the_tutorials_mistake_is_its_loss() -> None:
         log_likelihood=jnp.full((3, 2), -7.0), mean=jnp.asarray(mean), log_variance=jnp.asarray(2 * log_std)
     )
     kl = -0.5 * (1 + log_std - mean**2 - np.exp(log_std)).sum(axis=1)
-    np.testing.assert_allclose(vae.tutorial_mistake(terms), 7 + kl, rtol=1e-5)
+    np.testing.assert_allclose(objectives.tutorial_mistake(terms), 7 + kl, rtol=1e-5)
 
 
 def test_the_kl_is_annealed_over_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +114,7 @@ def test_the_kl_is_annealed_over_the_warm_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_burdas_schedule_has_eight_stages_of_3280_epochs() -> None:
-    schedule = vae.burda_stages(1e-3, steps_per_epoch=2)
+    schedule = optimizers.burda_stages(1e-3, steps_per_epoch=2)
     ends = np.cumsum([3**i for i in range(8)])
     assert ends[-1] == RECIPES["iwae"].epochs
     for i, (first, last) in enumerate(zip([0, *ends], ends, strict=False)):
@@ -157,7 +159,7 @@ def grey(n: int) -> Dataset:
 @pytest.mark.parametrize("kind", ["none", "dynamic", "static"])
 def test_binarisation_leaves_to_training_what_is_drawn_at_every_step(kind: Any) -> None:
     data = Splits(grey(300), grey(200), grey(100))
-    drawn = vae.binarized(Config(binarization=kind), data)
+    drawn = binarized(kind, data)
     raw = {"none": ["train", "held_out", "test"], "dynamic": ["train"], "static": []}[kind]
     for split, dataset in drawn._asdict().items():
         if split in raw:
@@ -166,7 +168,7 @@ def test_binarisation_leaves_to_training_what_is_drawn_at_every_step(kind: Any) 
             assert set(np.unique(dataset.images)) == {0, 255}
             assert dataset.images.mean() / 255 == pytest.approx(0.2, abs=0.02)
     if kind == "static":
-        again = vae.binarized(Config(binarization=kind, seed=5), data)
+        again = binarized(kind, data)
         np.testing.assert_array_equal(again.test.images, drawn.test.images)  # the same data for all seeds
         assert (drawn.train.images[:100] != drawn.test.images).any()
 
@@ -174,8 +176,39 @@ def test_binarisation_leaves_to_training_what_is_drawn_at_every_step(kind: Any) 
 @pytest.mark.parametrize("kind", ["none", "dynamic", "static"])
 def test_what_is_not_held_out_stays_the_test_split(kind: Any) -> None:
     test = grey(100)
-    drawn = vae.binarized(Config(binarization=kind), Splits(grey(300), test, test))
+    drawn = binarized(kind, Splits(grey(300), test, test))
     assert drawn.parts().keys() == {"train", "test"}
+
+
+@pytest.mark.parametrize(
+    ("options", "wants"),
+    [
+        (["--objective", "beta_tc", "--posterior", "flow"], "--posterior gaussian"),
+        (["--prior", "vamp", "--posterior", "flow"], "--posterior gaussian"),
+        (["--prior", "flow", "--latents", 1], "two latents"),
+        (["--objective", "miwae", "--samples", 4, "--groups", 3], "equal groups"),
+        (["--objective", "factor_vae", "--batch-size", 7], "even --batch-size"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_a_line(
+    options: list[Any], wants: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(vae, "--dataset", "digits", "--runs", tmp_path, *options)
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert wants in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("prior", ["flow", "vamp", "mixture"])
+def test_a_learnt_prior_and_posterior_are_options(prior: str) -> None:
+    posterior = "gaussian" if prior == "vamp" else "flow"
+    options = ["--prior", prior, "--posterior", posterior, "--latents", 3, "--pseudo-inputs", 2, "--components", 2]
+    config = parsed(vae, *options, "--network", "dense", "--hidden", 4, "--batch-size", 4, "--devices", 1)
+    model = build_model(config, SHAPE)
+    params, metrics, _ = after_a_step(build_method(config, model, 8), jnp.full((4, *SHAPE), 0.5))
+    assert jax.tree.leaves(params["prior"])
+    assert all(np.isfinite(value) for value in metrics.values())
 
 
 def test_what_has_no_meaning_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,9 +6,8 @@ import numpy as np
 from jax import Array
 
 from aejax import losses, rng
-from aejax.methods.objectives import Objective, negative_elbo
+from aejax.methods.objectives import Objective, negative_elbo, tutorial_mistake
 from aejax.models.posteriors import Params
-from experiments.vae import tutorial_mistake
 from tests.methods.linear_gaussian import evidence, exact_params, linear_model, random_images, random_params
 
 KEY = jax.random.key(0)
