@@ -140,7 +140,7 @@ def build(config: Config, name: str, image_shape: tuple[int, ...], images: int) 
         return model, vae.build_method(options, model, images)
 
     # The same networks, without the variance.
-    posterior = DeterministicPosterior(LatentEncoder(model.posterior.encoder.trunk, config.latents))  # type: ignore[attr-defined]
+    posterior = DeterministicPosterior(LatentEncoder(model.posterior.encoder.trunk, config.latents))
     model = dataclasses.replace(model, posterior=posterior)
     steps = config.epochs * (images // config.batch_size)
     adam = optimizers.build(config, config.learning_rate, steps, make=optax.adam)

@@ -8,7 +8,7 @@ python -m experiments.vq_vae --dataset digits --epochs 20       no download
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import optax
 
@@ -80,7 +80,7 @@ def build_model(config: Config, image_shape: tuple[int, ...]) -> VectorQuantized
     quantizer = (
         Codebook(config.codes, config.features) if config.quantizer == "vq" else FiniteScalars(config.fsq_levels)
     )
-    sizes = {"width": config.width, "levels": config.levels, "blocks": config.blocks}
+    sizes: dict[str, Any] = {"width": config.width, "levels": config.levels, "blocks": config.blocks}
     return build_quantized(
         MapEncoder(quantizer.features, **sizes),
         MapDecoder((height, width, channels * likelihood.outputs_per_value), **sizes),

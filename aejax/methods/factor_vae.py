@@ -4,6 +4,8 @@ https://arxiv.org/abs/1802.05983, algorithm 2. A batch is split in two: the VAE 
 second half, permuted, shows the discriminator what independent latents look like.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -46,7 +48,8 @@ def factor_vae(
         return {"prior": {}, **model.init(key, images), "discriminator": judged}
 
     def logits(params: Params, latents: Array) -> Array:
-        return discriminator.apply(params["discriminator"], latents)
+        outputs: Any = discriminator.apply(params["discriminator"], latents)
+        return outputs
 
     def terms_of(params: Params, images: Array, key: Array, half: int) -> Terms:
         return model.terms(params, jnp.split(images, 2)[half], rng.stream(key, "half", half))

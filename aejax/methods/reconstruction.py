@@ -1,6 +1,7 @@
 """Methods that reconstruct images: the autoencoder and, with a corrupted input, the denoiser and the super-resolver."""
 
 import math
+from typing import Protocol
 
 import optax
 from jax import Array
@@ -9,6 +10,16 @@ from aejax import losses
 from aejax.methods.method import Method, Metrics, Params, one_optimizer
 from aejax.models.image_to_image import ImageToImage
 from aejax.models.latent_variable import LatentVariableModel
+from aejax.models.likelihoods import Likelihood
+
+
+class Reconstructs(Protocol):
+    """A model whose outputs for images have a likelihood."""
+
+    @property
+    def likelihood(self) -> Likelihood: ...
+
+    def outputs(self, params: Params, images: Array, key: Array) -> Array: ...
 
 
 def autoencoder(model: ImageToImage | LatentVariableModel, optimizer: optax.GradientTransformation) -> Method:
@@ -33,9 +44,7 @@ def autoencoder(model: ImageToImage | LatentVariableModel, optimizer: optax.Grad
     return one_optimizer(model.init, loss, optimizer)
 
 
-def reconstruction_loss(
-    model: ImageToImage | LatentVariableModel, params: Params, images: Array, key: Array
-) -> tuple[Array, Metrics]:
+def reconstruction_loss(model: Reconstructs, params: Params, images: Array, key: Array) -> tuple[Array, Metrics]:
     """Computes -log p(images | outputs) of one draw of the outputs, (batch,), and the metrics of `autoencoder`."""
     outputs = model.outputs(params, images, key)
     values = model.likelihood.neg_log_prob(outputs, images)
