@@ -100,7 +100,8 @@ def reproduce(names: list[str], runs: Path | None) -> int:
             print(f"  {address}: {verdict.text}", flush=True)
         if any(verdict.kind == "differs" for verdict in verdicts.values()):
             differing.append(name)
-        lines.append(f"{name}: {comparison.overall(verdicts)}")
+        took = wording.time_text(sum(run.seconds or 0 for run in finished))
+        lines.append(f"{name}: {comparison.overall(verdicts)} ({took})")
     print("\n" + "\n".join(lines))
     return 1 if differing else 0
 
