@@ -137,7 +137,7 @@ def test_unknown_name_lists_the_known(tmp_path: Path, mnist: dict[str, np.ndarra
 
 
 def test_available() -> None:
-    assert available() == sorted([*mirrors.SHA256, "digits"])
+    assert available() == sorted([*mirrors.SHA256, "digits", "sprites"])
 
 
 @pytest.mark.parametrize("size", [0, -3])

@@ -50,9 +50,9 @@ def test_nothing_is_cut_off_at_the_edge() -> None:
     assert pictures.reshape(len(rows), -1).any(axis=1).all()
 
 
-@pytest.mark.slow
-def test_they_are_loaded_by_name_with_the_shape_as_label() -> None:
-    test = load("sprites", "test", image_size=16)
+def test_they_are_loaded_by_name_with_the_shape_as_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sprites, "render", lambda values: np.full((len(values), 8, 8, 1), 255, np.uint8))
+    test = load("sprites", "test", image_size=8)
     np.testing.assert_array_equal(test.labels, sprites.factors(sprites.rows_of("test"))[:, 0])
-    assert test.images.shape == (sprites.COUNT // 10, 16, 16, 1)
+    assert test.images.shape == (sprites.COUNT // 10, 8, 8, 1)
     assert test.class_names == sprites.SHAPES

@@ -175,6 +175,11 @@ CASES = [
         "use --network unet or --network residual or --network dense, .* --image-size 28",
     ),
     ("denoise", "--dataset digits --network residual --image-size 7", "use --network unet or --network dense"),
+    ("vq_vae", "--codes 1", "--codes must be at least 2"),
+    ("vq_vae", "--dataset digits --batch-size 2000", "--batch-size 2000 is more than the .* lower it"),
+    ("compare", "--methods gan", "invalid choice 'gan' for argument '--methods'"),
+    ("compare", "--dataset digits --network tutorial --image-size 9", "--network tutorial needs images with"),
+    ("reproduce", "no/such", "no/such"),
     ("super_resolution", "--factor 1", "--factor must be at least 2"),
     ("super_resolution", "--dataset digits --factor 3", "--factor 3 does not divide .* --image-size 27"),
     ("super_resolution", "--dataset digits --network tutorial --factor 4", "--network tutorial enlarges 2 times"),
@@ -296,7 +301,7 @@ def test_wrong_input_is_refused_in_one_line(
 ) -> None:
     module = importlib.import_module(f"experiments.{experiment}")
     arguments = options.replace("FILES", str(files)).split()
-    if experiment not in ("summarize", "export", "benchmark.scaling") and "--runs" not in arguments:
+    if experiment not in ("summarize", "export", "reproduce", "benchmark.scaling") and "--runs" not in arguments:
         arguments += ["--runs", str(tmp_path / "runs")]
     monkeypatch.setattr(sys, "argv", ["experiment", *arguments])
     monkeypatch.chdir(tmp_path)

@@ -46,8 +46,10 @@ def squared_error(outputs: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def discretized_logistic(outputs: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Salimans et al. (2017), equation 2: a difference of two values of the logistic distribution function."""
-    mean, raw = np.split(outputs, 2, axis=-1)
-    scale = np.exp(-3.5 + 3.5 * np.tanh(raw / 3.5))
+    raw_mean, raw = np.split(outputs, 2, axis=-1)
+    mean = 0.5 + raw_mean / 4
+    # Between -7 and 0, and -2 at 0.
+    scale = np.exp(3.5 * np.tanh(raw / 3.5 + np.log(5 / 2) / 2) - 3.5)
     above = np.where(x > 1 - 0.1 / 255, 1, twins.sigmoid((x + 0.5 / 255 - mean) / scale))
     below = np.where(x < 0.1 / 255, 0, twins.sigmoid((x - 0.5 / 255 - mean) / scale))
     return -np.log(above - below).sum(-1)

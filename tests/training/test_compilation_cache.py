@@ -53,5 +53,10 @@ def test_a_user_id_without_a_name_keeps_no_programs(tmp_path: Path, monkeypatch:
 
     monkeypatch.setenv("AEJAX_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(Path, "owner", unnamed)
-    enable_compilation_cache()
-    assert not jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    of_the_suite = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        enable_compilation_cache()
+        assert not jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    finally:
+        jax.config.update("jax_compilation_cache_dir", of_the_suite)
