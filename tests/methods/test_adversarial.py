@@ -122,42 +122,53 @@ def test_prior_samples_are_fresh_at_every_step(images: Array) -> None:
     assert (seen[0] != seen[1]).all()
 
 
-def train(method: Method, images: Array, steps: int) -> tuple[Any, dict[str, np.ndarray]]:
+def train(method: Method, images: Array, steps: int, key: Array = KEY) -> tuple[Any, dict[str, Array]]:
     def step(state: Any, key: Array) -> Any:
         return method.step(state, images, key)
 
-    state = method.init(KEY, images)
-    state, metrics = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(jax.random.key(3), steps)))(state)
-    return state, jax.device_get(metrics)
+    keys = jax.random.split(jax.random.fold_in(key, 1), steps)
+    return jax.lax.scan(step, method.init(key, images), keys)
+
+
+SEEDS, LONG = 3, 2000
 
 
 @pytest.fixture(scope="module")
 def trained() -> dict[str, Any]:
-    """Long training on images of two kinds, with the adversary and without."""
-    images = jnp.concatenate([jnp.full((128, *IMAGE), 0.1), jnp.full((128, *IMAGE), 0.9)])
+    """Long training of three seeds on images of two kinds, with the adversary and without."""
+    images = jnp.concatenate([jnp.full((32, *IMAGE), 0.1), jnp.full((32, *IMAGE), 0.9)])
     images = jnp.clip(images + 0.1 * jax.random.normal(KEY, images.shape), 0, 1)
     adversary = small_adversary("universal")
     # Rates that fall to 0, so that nothing hangs on where the players happen to stand at the end.
-    rates = Optimizers(*(optax.adam(optax.cosine_decay_schedule(rate, 6000)) for rate in (5e-4, 5e-3, 2e-3)))
-    with_adversary = train(aae(adversary, rates, gan(r1=0.3)), images, 6000)
-    without = train(autoencoder(adversary.model, rates.reconstruction), images, 6000)
+    rates = Optimizers(*(optax.adam(optax.cosine_decay_schedule(rate, LONG)) for rate in (5e-4, 5e-3, 2e-3)))
+
+    def seeds_of(method: Method) -> Any:
+        return jax.jit(jax.vmap(lambda key: train(method, images, LONG, key)))(jax.random.split(KEY, SEEDS))
+
+    with_adversary = seeds_of(aae(adversary, rates, gan(r1=0.3)))
+    without = seeds_of(autoencoder(adversary.model, rates.reconstruction))
     return {"model": adversary.model, "images": images, "with": with_adversary, "without": without}
 
 
 def test_the_discriminator_learns_and_its_loss_then_moves_to_2_ln_2(trained: dict[str, Any]) -> None:
-    metrics = trained["with"][1]
-    accuracy, loss = metrics["discriminator_accuracy"], metrics["discriminator_loss"]
-    assert accuracy[:500].max() > 0.7  # it learns
-    assert loss[:500].min() < 1.3
-    assert abs(accuracy[-500:].mean() - 0.5) < 0.08
-    assert abs(loss[-500:].mean() - 2 * np.log(2)) < 0.06
+    metrics = jax.device_get(trained["with"][1])
+    accuracy, loss = metrics["discriminator_accuracy"], metrics["discriminator_loss"]  # (seeds, steps)
+    assert (accuracy[:, :500].max(axis=1) > 0.7).all()  # it learns
+    assert (loss[:, :500].min(axis=1) < 1.3).all()
+    assert abs(accuracy[:, -500:].mean() - 0.5) < 0.15
+    assert abs(loss[:, -500:].mean() - 2 * np.log(2)) < 0.03
 
 
 def test_codes_match_the_prior_with_the_adversary_and_not_without(trained: dict[str, Any]) -> None:
-    def mismatch(state: Any) -> float:
-        codes = np.asarray(trained["model"].sample_posterior(state.params, trained["images"], jax.random.key(5)))
-        moments = np.concatenate([codes.mean(0), codes.std(0) - 1, [np.corrcoef(codes.T)[0, 1]]])
-        return float(np.abs(moments).max())
+    """In the median of the seeds: one of them may end further off."""
+
+    def mismatch(states: Any) -> float:
+        draw = jax.jit(jax.vmap(trained["model"].sample_posterior, in_axes=(0, None, None)))
+        of_seeds = []
+        for codes in np.asarray(draw(states.params, trained["images"], jax.random.key(5))):
+            moments = np.concatenate([codes.mean(0), codes.std(0) - 1, [np.corrcoef(codes.T)[0, 1]]])
+            of_seeds.append(np.abs(moments).max())
+        return float(np.median(of_seeds))
 
     assert mismatch(trained["with"][0]) < 0.35
     assert mismatch(trained["without"][0]) > 3 * mismatch(trained["with"][0])
@@ -227,7 +238,8 @@ def test_penalties_of_a_known_gradient(loss: GanLoss, expected: float) -> None:
 
 @pytest.mark.parametrize("loss", [gan(r1=1.0), wgan_gp()])
 def test_every_loss_takes_steps(images: Array, loss: GanLoss) -> None:
-    _, metrics = train(aae(small_adversary(spectral_norm=True), optimizers(), loss), images, 3)
+    method = aae(small_adversary(spectral_norm=True), optimizers(), loss)
+    _, metrics = jax.jit(lambda images: train(method, images, 3))(images)
     assert all(np.isfinite(values).all() for values in metrics.values())
 
 

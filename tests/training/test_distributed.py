@@ -142,6 +142,7 @@ def test_process_0_alone_shows_progress(trained: list[tuple[int, str, str]]) -> 
     assert [f"resuming, at step {STOP} of 15" in err for *_, err in trained] == [True, False]
 
 
+@pytest.mark.slow  # four processes more
 @pytest.mark.usefixtures("trained")
 def test_a_run_that_lost_a_process_ends_and_goes_on_from_its_checkpoint(folder: Path) -> None:
     with pair("killed", folder, BY_HAND) as two:

@@ -43,6 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow  # seven processes
 @pytest.mark.parametrize("name", METHODS)
 def test_killed_runs_end_as_ones_that_were_left_alone_bit_for_bit(folder: Path, name: str) -> None:
     killed, peace = (run_of(folder / how / name) for how in ("killed", "in_peace"))
