@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 import io
 import re
 import signal
@@ -14,9 +15,9 @@ import tyro
 from absl import logging
 
 from aejax.errors import UserError
-from aejax.training import distributed, streams
+from aejax.training import distributed, records, streams
 from aejax.training.compilation_cache import enable_compilation_cache
-from aejax.training.config import RunConfig
+from aejax.training.config import RunConfig, options_of_all
 from aejax.training.interruption import Interrupted
 from aejax.training.nonfinite import NonFiniteError
 
@@ -44,8 +45,13 @@ def run(main: Callable[[Config], None], config_class: type[Config], recipes: Rec
     try:
         config = parse(config_class, recipes)
         enable_compilation_cache()
-        with distributed.joined(isinstance(config, RunConfig) and config.distributed, message_and_status):
+        together = isinstance(config, RunConfig) and config.distributed
+        with distributed.joined(together, message_and_status):
+            if isinstance(config, RunConfig):
+                distributed.agree("options", options_of_all(config), functools.partial(records.different, ""))
             main(config)
+        if together:
+            distributed.leave()
     except (UserError, NonFiniteError, Interrupted, KeyboardInterrupt) as error:
         message, status = message_and_status(error)
         print(message, file=sys.stderr)

@@ -178,6 +178,13 @@ def options_as_json(config: RunConfig) -> dict[str, Any]:
     }
 
 
+def options_of_all(config: RunConfig) -> dict[str, Any]:
+    """Returns the options that processes which train together must share, as JSON values: all but places."""
+    places = ("runs", "data_dir", "raw_dir", "workers")
+    fields = [field.name for field in dataclasses.fields(config) if field.name not in places]
+    return {name: _as_json(getattr(config, name)) for name in fields}
+
+
 def check_bounds(config: Any) -> None:
     """UserError for a field of the dataclass whose value is outside `at_least` or `above`, or is no finite number."""
     for field in dataclasses.fields(config):

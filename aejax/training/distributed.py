@@ -4,15 +4,18 @@ Every process runs the same code on a mesh over the devices of all, and process 
 all end: the others would wait for it in their next collective operation.
 """
 
+import atexit
 import contextlib
 import itertools
 import json
 import os
+import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -26,6 +29,8 @@ _SHUTDOWN_SECONDS = 3600  # the others' patience while process 0 draws
 _POLL_SECONDS = 0.5
 _FAREWELL_SECONDS = 5
 _ENDED = "aejax/ended"
+# What libraries say of a collective operation whose other processes are gone.
+_LOST = ("Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Socket closed")
 _agreements = itertools.count()
 
 MessageAndStatus = Callable[[BaseException], tuple[str, int]]
@@ -114,14 +119,39 @@ def joined(distributed: bool, message_and_status: MessageAndStatus = failure) ->
     try:
         yield
     except BaseException as error:
-        _end(*message_and_status(error), ending)
+        _end(*(_of_others(error) or message_and_status(error)), ending)
     jax.distributed.shutdown()
     # Python ends a thread that then comes back from C++ by a C++ exception, which aborts the process.
     parted.set()
     watch.join()
 
 
+def leave() -> NoReturn:
+    """Ends this process with status 0, once all that was to be done is done.
+
+    Python's own end may abort a process that has trained with others: a thread that comes back from C++ by then ends in
+    a C++ exception ("exception not rethrown").
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
+
+
+def _of_others(error: BaseException) -> tuple[str, int] | None:
+    """What to say of an error that says no more than that another process is gone, and the status; else None."""
+    if not any(word in str(error) for word in _LOST):
+        return None
+    for _ in range(int(_FAREWELL_SECONDS / _POLL_SECONDS)):
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            status, message = global_state.client.key_value_try_get(_ENDED).split(" ", 1)
+            return message, int(status)
+        time.sleep(_POLL_SECONDS)
+    return "error: another process was lost; started again, all go on from the latest checkpoint", 1
+
+
 def _initialize() -> None:
+    _check_address()
     # Its handler would swallow a SIGTERM that comes before training. `fit` agrees on the step to stop at by itself.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -147,6 +177,32 @@ def _variable(name: str) -> int | None:
         return int(text) if text else None
     except ValueError:
         raise UserError(f"{name} must be a whole number, not {text!r}") from None
+
+
+def _check_address() -> None:
+    """Checks what would end the process without a word: a coordinator's port that is no number, or is taken.
+
+    Raises:
+      UserError: with the variable to change.
+    """
+    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_COORDINATOR_PORT"):
+        text = os.environ.get(name)
+        host, _, port = (text or "").rpartition(":")
+        if not text or (name == "JAX_COORDINATOR_ADDRESS" and not host):
+            continue
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+            raise UserError(f"--distributed: {name}={text}: the port must be a number from 1 to 65535")
+        if os.environ.get("JAX_PROCESS_ID") == "0":
+            with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as server:
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    server.bind(("", int(port)))
+                    server.listen()
+                except OSError as error:
+                    raise UserError(
+                        f"--distributed: {name}={text}: process 0 cannot listen there ({error.strerror}): choose "
+                        "another port"
+                    ) from None
 
 
 def _watch(client: Any, ending: threading.Lock, parted: threading.Event) -> None:

@@ -125,10 +125,10 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any], *, every
     """
     found = []
     for section in ("experiment", "options", "model", "image_shape", "data"):
-        found += _different("" if section == "options" else section, recorded[section], wanted[section])
+        found += different("" if section == "options" else section, recorded[section], wanted[section])
     old, new = recorded["environment"], wanted["environment"]
     for name in new if everything else _DECISIVE:
-        found += _different(name, old.get(name), new.get(name))
+        found += different(name, old.get(name), new.get(name))
     return [text for text in found if everything or not text.startswith(f"{_MAY_GROW}=")]
 
 
@@ -206,10 +206,11 @@ def _checkpoints(run: RunRecord) -> Iterator[Checkpoints]:
         yield checkpoints
 
 
-def _different(name: str, old: Any, new: Any) -> list[str]:
+def different(name: str, old: Any, new: Any) -> list[str]:
+    """Names what differs in two JSON values below `name`, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         prefix = f"{name}." if name else ""
-        return [text for key in {**new, **old} for text in _different(f"{prefix}{key}", old.get(key), new.get(key))]
+        return [text for key in {**new, **old} for text in different(f"{prefix}{key}", old.get(key), new.get(key))]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and dict in map(type, old):
-        return [text for i, pair in enumerate(zip(old, new, strict=True)) for text in _different(f"{name}[{i}]", *pair)]
+        return [text for i, pair in enumerate(zip(old, new, strict=True)) for text in different(f"{name}[{i}]", *pair)]
     return [] if old == new else [f"{name}={old!r}, not {new!r}"]

@@ -12,6 +12,8 @@ import functools
 import json
 import os
 import sys
+import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,9 +205,7 @@ def open_run(
     distributed.agree("run", record, functools.partial(records.differences, everything=True))
     claim = _claimed(path, record) if distributed.first() else contextlib.nullcontext()
     with claim, stop_requests() as stop, disk_errors_as_user_errors(path):
-        distributed.barrier()
-        if not path.exists():
-            raise UserError(f"{path}, made by process 0, is not there: set --runs to a folder that all processes share")
+        _check_shared(path)
         run = Run(path, stop, record, config.on_nonfinite, model=model, image_shape=image_shape, seed=config.seed)
         run.caption = shown_seed(config)
         try:
@@ -215,6 +215,21 @@ def open_run(
             # After an error, a checkpoint's part may be awaited from a process that is gone.
             if distributed.count() == 1 or not run.checkpoints.saving():
                 run.checkpoints.close()
+
+
+def _check_shared(path: Path) -> None:
+    """UserError, in every process, where the folder is not the same one for all."""
+    token = path / ".shared"
+    if distributed.count() == 1:
+        return
+    if distributed.first():
+        token.write_text(f"{time.time_ns()} {os.getpid()}")
+    distributed.barrier()
+    found = distributed.gather(zlib.crc32(token.read_bytes()) if token.exists() else -1)
+    if distributed.first():
+        token.unlink(missing_ok=True)
+    if (found != found[0]).any():
+        raise UserError(f"{path} is not the same folder for all processes: set --runs to one that all share")
 
 
 def _description(model: Any) -> Any:
