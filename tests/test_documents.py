@@ -129,5 +129,5 @@ def test_every_column_of_a_result_is_in_the_glossary(name: str) -> None:
     }
     known |= NAMED_ELSEWHERE.get(name, set()) | NAMED_ELSEWHERE.get(name.split("/")[0], set())
     columns = {column for columns in result.read(name).figures.values() for column in columns}
-    plain = {re.sub(r" \(.*\)$| on \w+$|_(low|high)$", "", column) for column in columns}
+    plain = {re.sub(r" \(.*\)$| on \w+$|(_|, )(low|high)$", "", column) for column in columns}
     assert plain - known - {"mmd floor"} == set()
