@@ -8,7 +8,7 @@ import filelock
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
-def acquire(file: Path, timeout: float) -> filelock.BaseFileLock:
+def acquire(file: Path, timeout: float) -> filelock.AcquireReturnProxy:
     """Takes the lock of this file, which is let go where the returned context ends.
 
     The operating system's lock; on a file system without such locks, as some network mounts are, the file itself, which
@@ -22,12 +22,9 @@ def acquire(file: Path, timeout: float) -> filelock.BaseFileLock:
       filelock.Timeout: if another process keeps it.
       OSError: if the file cannot be written.
     """
-    lock: filelock.BaseFileLock = filelock.FileLock(file)
     try:
-        lock.acquire(timeout=timeout)
+        return filelock.FileLock(file).acquire(timeout=timeout)
     except OSError as error:
         if isinstance(error, filelock.Timeout) or error.errno not in _NO_LOCKS:
             raise
-        lock = filelock.SoftFileLock(file.with_name(f"{file.name}.soft"))
-        lock.acquire(timeout=timeout)
-    return lock
+    return filelock.SoftFileLock(file.with_name(f"{file.name}.soft")).acquire(timeout=timeout)

@@ -65,10 +65,8 @@ def _locked(path: Path, name: str) -> Iterator[None]:
     except filelock.Timeout:
         print(f"waiting for another process that prepares {name}", file=sys.stderr)
         lock = locks.acquire(path, timeout=-1)
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _prepare(name: str, data_dir: Path, raw_dir: Path | None) -> None:

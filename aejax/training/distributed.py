@@ -142,9 +142,10 @@ def _of_others(error: BaseException) -> tuple[str, int] | None:
     """What to say of an error that says no more than that another process is gone, and the status; else None."""
     if not any(word in str(error) for word in _LOST):
         return None
+    client: Any = global_state.client
     for _ in range(int(_FAREWELL_SECONDS / _POLL_SECONDS)):
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            status, message = global_state.client.key_value_try_get(_ENDED).split(" ", 1)
+            status, message = client.key_value_try_get(_ENDED).split(" ", 1)
             return message, int(status)
         time.sleep(_POLL_SECONDS)
     return "error: another process was lost; started again, all go on from the latest checkpoint", 1
