@@ -4,12 +4,11 @@ import errno
 from pathlib import Path
 
 import filelock
-from filelock import AcquireReturnProxy
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 
 
-def acquire(file: Path, timeout: float) -> AcquireReturnProxy:
+def acquire(file: Path, timeout: float) -> filelock.AcquireReturnProxy:
     """Takes the lock of this file, which is let go where the returned context ends.
 
     The operating system's lock; on a file system without such locks, as some network mounts are, the file itself, which
@@ -28,4 +27,4 @@ def acquire(file: Path, timeout: float) -> AcquireReturnProxy:
     except OSError as error:
         if isinstance(error, filelock.Timeout) or error.errno not in _NO_LOCKS:
             raise
-        return filelock.SoftFileLock(file.with_name(f"{file.name}.soft")).acquire(timeout=timeout)
+    return filelock.SoftFileLock(file.with_name(f"{file.name}.soft")).acquire(timeout=timeout)

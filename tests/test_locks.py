@@ -18,7 +18,8 @@ def test_one_of_two_has_the_lock(number: int | None, tmp_path: Path, monkeypatch
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr("fcntl.flock", refuse)
-    with locks.acquire(tmp_path / ".lock", timeout=0), pytest.raises(filelock.Timeout):
+    first = locks.acquire(tmp_path / ".lock", timeout=0)  # kept: what lets the lock go must be the context's end
+    with first, pytest.raises(filelock.Timeout):
         locks.acquire(tmp_path / ".lock", timeout=0)
     with locks.acquire(tmp_path / ".lock", timeout=0):
         pass

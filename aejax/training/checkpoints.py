@@ -88,6 +88,7 @@ class Checkpoints:
 
     def restore_step(self, step: int, like: Tree) -> Tree:
         """The tree saved at `step`; ValueError where its checksum is not that of what was saved."""
+        self._check_array_metadata(step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
         if self.saved_checksum(step) != self._checksum(step, tree):
@@ -122,7 +123,21 @@ class Checkpoints:
         reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
         raise UserError(f"{self._path} holds no sound checkpoint ({reasons}): choose another run, or remove this one")
 
+    def _check_array_metadata(self, step: int) -> None:
+        """ValueError where Orbax's notes on the arrays are damaged: it would print a traceback for each array."""
+        folder = self._path / str(step) / "default" / "array_metadatas"
+        for file in folder.glob("*"):
+            try:
+                entries = json.loads(file.read_text())["array_metadatas"]
+                named = [set(entry["array_metadata"]) for entry in entries]
+                sound = all({"param_name", "write_shape", "chunk_shape"} <= names for names in named)
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                sound = False
+            if not sound:
+                raise ValueError("its array metadata are damaged")
+
     def _read_step(self, step: int) -> Tree:
+        self._check_array_metadata(step)
         like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), self._manager.item_metadata(step))
         tree = self._manager.restore(step, args=ocp.args.StandardRestore(like))
         # The checksum runs over the leaves in their order in the tree that was saved, which dicts do not keep.

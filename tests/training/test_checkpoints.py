@@ -1,7 +1,7 @@
 """What is saved comes back bit for bit, and what is kept is the latest two and the best."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -343,3 +343,24 @@ def test_the_checksum_tells_values_shapes_and_dtypes_apart() -> None:
     ]
     assert len({checksum(tree) for tree in trees}) == len(trees)
     assert checksum(trees[0]) == checksum({"x": np.zeros(4, np.float32)})
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b.replace(b"write_", b"wrote_")]
+)
+def test_damaged_array_metadata_are_passed_over_in_one_line(
+    damage: Callable[[bytes], bytes], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = Checkpoints(tmp_path / "checkpoints")
+    save_all(first, {1: None, 2: None})
+    first.close()
+    (file,) = (tmp_path / "checkpoints" / "2").glob("default/array_metadatas/*")
+    file.write_bytes(damage(file.read_bytes()))
+    capfd.readouterr()
+    second = Checkpoints(tmp_path / "checkpoints")
+    restored = second.restore(small(0))
+    second.close()
+    assert restored is not None
+    assert restored[0] == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "skipped the checkpoint of step 2 (its array metadata are damaged), using 1" in line
