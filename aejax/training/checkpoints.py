@@ -130,7 +130,8 @@ class Checkpoints:
             try:
                 entries = json.loads(file.read_text())["array_metadatas"]
                 named = [set(entry["array_metadata"]) for entry in entries]
-                sound = all({"param_name", "write_shape", "chunk_shape"} <= names for names in named)
+                known = any("param_name" in names for names in named)  # else of an Orbax with other fields
+                sound = not known or all({"param_name", "write_shape", "chunk_shape"} <= names for names in named)
             except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 sound = False
             if not sound:
