@@ -46,7 +46,7 @@ EXPERIMENTS: dict[str, tuple[str, list[Any], set[str]]] = {
     "compare": (
         "compare",
         ["--methods", "autoencoder", "--hidden", 4, "--latents", 2, *UNJUDGED, "--no-judge-samples"],
-        {"autoencoder"},
+        {"test"},
     ),
     "denoise": ("denoise", [], {"test", "test: noisy input"}),
     "denoise, residual": ("denoise", ["--network", "residual", "--width", 2, "--latents", 3], {"test"}),
@@ -72,7 +72,7 @@ REFUSED: dict[tuple[str, str], str] = {
 QUICK = {("autoencoder", "two channels 28x28"), ("aae", "colour 32x32"), *REFUSED}
 # Of a study's further networks and recipes, the kinds that differ most. Of 64 and 65 pixels the odd size, where it is
 # taken.
-VARIANTS = {name for name in EXPERIMENTS if ", " in name} | {"compare"}
+VARIANTS = {name for name in EXPERIMENTS if ", " in name} | {"compare", "vq_vae"}
 FOR_VARIANTS = ("grey 48x36", "two channels 28x28")
 CASES = [
     pytest.param(name, kind, id=f"{name}: {kind}", marks=[] if (name, kind) in QUICK else pytest.mark.slow)
