@@ -14,13 +14,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 import optax
 
 from aejax import cli, plots
-from aejax.batching import as_float
 from aejax.data.feeds import check_batch
-from aejax.evaluation import ex_post, judge, parallel
+from aejax.evaluation import ex_post, judge, parallel, pictures
 from aejax.methods import adversarial, gan_losses, reconstruction
 from aejax.methods.adversarial import Adversary, Optimizers
 from aejax.methods.method import Method, with_ema
@@ -222,11 +220,9 @@ def main(config: Config) -> None:
 def draw(config: Config, run: Any, data: Splits, outcomes: dict[str, Outcome]) -> None:
     """Draws reconstructions and samples of the first seed, a row for each method."""
     examples, title = data.test.one_per_class(), plain_name(config.dataset)
-    reconstructions = {"input": as_float(examples)}
-    samples: dict[str, np.ndarray] = {}
-    for method, outcome in outcomes.items():
-        reconstructions[method] = outcome.trained[0].reconstruct(examples)
-        samples[method] = outcome.trained[0].generate(len(examples))
+    models = {method: outcome.trained[0] for method, outcome in outcomes.items()}
+    reconstructions = pictures.reconstructions(models, examples)
+    samples = {method: one.generate(len(examples)) for method, one in models.items()}
     run.figure("reconstructions", plots.image_grid(reconstructions, f"{title}, test set"))
     run.figure("samples", plots.image_grid(samples, f"{title}: decoded from each method's prior"))
 

@@ -13,9 +13,8 @@ from typing import Any, Literal
 import optax
 
 from aejax import cli, plots
-from aejax.batching import as_float
 from aejax.data.feeds import check_batch
-from aejax.evaluation import codes, judge
+from aejax.evaluation import codes, judge, pictures
 from aejax.evaluation.likelihood import bits_per_dimension
 from aejax.methods import vector_quantized
 from aejax.methods.method import with_ema
@@ -129,7 +128,7 @@ def main(config: Config) -> None:
             on_epoch=lambda states, step: run.draw(run.trained(states, mesh)[0].reconstruct, examples, step),
         )
         trained = run.trained(states, mesh)
-        rows = {"input": as_float(examples), "reconstruction": trained[0].reconstruct(examples)}
+        rows = pictures.reconstructions({"reconstruction": trained[0]}, examples)
         run.figure("reconstructions", plots.image_grid(rows, f"{plain_name(config.dataset)}, test set"))
         run.figure("samples", plots.mosaic(trained[0].generate(60), columns=12, title="decoded from the prior"))
         images = {name: part.images for name, part in data.parts().items()}

@@ -7,6 +7,7 @@ values are between 0 and 1; 1 is the best. A latent whose spread is below 1% of 
 import jax
 import numpy as np
 from jax import Array
+from scipy.special import entr
 
 BINS = 20
 _UNUSED = 0.01
@@ -28,9 +29,9 @@ def mutual_information_gap(codes: np.ndarray, factors: np.ndarray) -> float:
 
 def mutual_information(codes: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """Estimates the mutual information of each latent, in bins, and each factor, in nats: (latents, k)."""
-    found = np.zeros((codes.shape[1], factors.shape[1]))
+    found, used = np.zeros((codes.shape[1], factors.shape[1])), _used(codes)
     for i, column in enumerate(codes.T):
-        if not _used(codes)[i]:
+        if not used[i]:
             continue
         edges = np.linspace(column.min(), column.max(), BINS + 1)[1:-1]
         bins = np.digitize(column, edges)
@@ -98,8 +99,7 @@ def _used(codes: np.ndarray) -> np.ndarray:
 
 
 def _entropy(counts: np.ndarray) -> float:
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
+    return float(entr(counts / counts.sum()).sum())
 
 
 def _relative_entropy(shares: np.ndarray, axis: int) -> np.ndarray:
@@ -108,5 +108,4 @@ def _relative_entropy(shares: np.ndarray, axis: int) -> np.ndarray:
         return np.zeros(shares.sum(axis=axis).shape)
     total = shares.sum(axis=axis, keepdims=True)
     known = np.divide(shares, total, out=np.full_like(shares, 1 / shares.shape[axis]), where=total > 0)
-    terms = np.where(known > 0, known * np.log(np.where(known > 0, known, 1)), 0)
-    return -terms.sum(axis=axis) / np.log(shares.shape[axis])
+    return entr(known).sum(axis=axis) / np.log(shares.shape[axis])

@@ -79,27 +79,27 @@ class Trained:
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """Returns the latents (n, ...) that stand for images; of a Gaussian posterior, the mean."""
-        return self._over(_encode, images)
+        return self.over(_encode, images)
 
     def sample_posterior(self, images: np.ndarray) -> np.ndarray:
         """Draws one latent (n, latents) for each image: together, a sample of the aggregated posterior."""
-        return self._over(_sample_posterior, images)
+        return self.over(_sample_posterior, images)
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """Maps latents (n, ...) to the expected pixels, in [0, 1]."""
-        return self._over(_pictures, np.asarray(latents, np.float32))
+        return self.over(_pictures, np.asarray(latents, np.float32))
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """Encodes and decodes images: the expected pixels, in [0, 1]."""
-        return self._over(_reconstruct, images)
+        return self.over(_reconstruct, images)
 
     def degrade(self, images: np.ndarray) -> np.ndarray:
         """Corrupts images as in training, with the same noise at every call."""
-        return self._over(_degrade, images)
+        return self.over(_degrade, images)
 
     def restore(self, images: np.ndarray) -> np.ndarray:
         """Corrupts images as `degrade` does and restores them: the expected pixels, in [0, 1]."""
-        return self._over(_restore, images)
+        return self.over(_restore, images)
 
     def sample_prior(self, n: int, stream: str = "samples") -> np.ndarray:
         """Draws latents (n, latents) from the prior; another name of the stream gives other ones."""
@@ -115,9 +115,10 @@ class Trained:
         On average the estimate is never above the truth. Images are modelled as they are: for binarised ones, binarise
         them before.
         """
-        return self._over(_log_likelihood, images, _LIKELIHOOD_BATCH, samples)
+        return self.over(_log_likelihood, images, _LIKELIHOOD_BATCH, samples)
 
-    def _over(self, function: Callable[..., Any], values: np.ndarray, batch_size: int = 512, *settings: int) -> Any:
+    def over(self, function: Callable[..., Any], values: np.ndarray, batch_size: int = 512, *settings: int) -> Any:
+        """Applies (model, *settings, params, batch, key) -> a tree of rows to all rows of an array, in batches."""
         mesh = self.mesh or Mesh(np.array(jax.devices()[:1]), ("data",))
         return batching.over_images(_Call(function, self.model, settings), mesh, batch_size)(self.params, values)
 
